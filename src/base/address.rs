@@ -1,0 +1,101 @@
+//! Mail addresses, normalised once, at the edge.
+
+use std::fmt;
+
+/// An SMTP address in the one form that comparisons use: local part and domain case-folded, the
+/// domain in ASCII (IDNA), no angle brackets, no `smtp:` prefix.
+///
+/// RFC 5321 §2.4 allows a case-sensitive local part; no mail system of this field uses it, and an
+/// archive that splits `Anna@` from `anna@` would be wrong far more often.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(transparent)]
+pub struct Address(String);
+
+impl Address {
+    /// `None` for what is no SMTP address (`<>`, X.400 and `EX:` forms, plain names).
+    pub fn parse(text: &str) -> Option<Address> {
+        let text = text.trim().trim_start_matches('<').trim_end_matches('>').trim();
+        let text = match text.get(..5) {
+            Some(prefix) if prefix.eq_ignore_ascii_case("smtp:") => &text[5..],
+            _ => text,
+        };
+        let (local, domain) = text.rsplit_once('@')?;
+        let local = local.trim_matches('"');
+        let bad = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>' | ',' | ';');
+        if local.is_empty() || domain.is_empty() || local.contains(bad) || domain.contains(bad) {
+            return None;
+        }
+        if text.len() > 1024 {
+            return None;
+        }
+        let domain = normalise_domain(domain)?;
+        Some(Address(format!("{}@{domain}", local.to_lowercase())))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn local(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(local, _)| local)
+    }
+
+    pub fn domain(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(_, domain)| domain)
+    }
+}
+
+/// A domain in the form that [`Address`] holds; `None` when it cannot be one.
+pub fn normalise_domain(domain: &str) -> Option<String> {
+    let domain = domain.trim().trim_end_matches('.');
+    if domain.is_empty() || domain.contains('@') {
+        return None;
+    }
+    // An address literal ([192.0.2.1]) is not a host name for IDNA.
+    if domain.starts_with('[') {
+        return Some(domain.to_ascii_lowercase());
+    }
+    match idna::domain_to_ascii(domain) {
+        Ok(ascii) if !ascii.is_empty() => Some(ascii),
+        // Underscores and the like are refused by IDNA but exist in the field; keep them comparable.
+        _ if domain.is_ascii() => Some(domain.to_ascii_lowercase()),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Option<String> {
+        Address::parse(text).map(|address| address.to_string())
+    }
+
+    #[test]
+    fn one_form_for_all_spellings() {
+        for text in ["Bob@Corp.Example", "<bob@corp.example>", "SMTP:bob@corp.example", " bob@corp.example. "] {
+            assert_eq!(parsed(text).as_deref(), Some("bob@corp.example"), "{text}");
+        }
+        assert_eq!(parsed("a@BÜCHER.example").as_deref(), Some("a@xn--bcher-kva.example"));
+        assert_eq!(parsed("a@under_score.example").as_deref(), Some("a@under_score.example"));
+    }
+
+    #[test]
+    fn what_is_no_address_is_none() {
+        for text in ["", "<>", "Bob", "@corp.example", "bob@", "EX:/o=Org/cn=bob", "a b@corp.example", "a@b@"] {
+            assert_eq!(parsed(text), None, "{text}");
+        }
+    }
+}

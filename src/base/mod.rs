@@ -1,0 +1,8 @@
+//! What every other room stands on: no room of the flow is imported from here.
+
+pub mod address;
+pub mod bytes;
+pub mod clock;
+pub mod digest;
+pub mod fsio;
+pub mod secret;

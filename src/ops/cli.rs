@@ -1,0 +1,4 @@
+//! (being laid out)
+pub fn main() -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}

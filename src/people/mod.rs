@@ -1,0 +1,78 @@
+//! Who owns which archive: an immutable snapshot per run.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::address::Address;
+
+/// An archive owner's id; it names the archive.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PersonId(pub String);
+
+/// The archive of what belongs to nobody.
+pub const UNASSIGNED: &str = "unassigned";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    pub id: PersonId,
+    pub name: Option<String>,
+    /// Beside the id, where that is an address; with where each came from (`config`, `csv`, `rule`).
+    pub addresses: BTreeMap<Address, Origin>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    Config,
+    Csv,
+    /// Created by `unknown_internal = "create"`.
+    Rule,
+}
+
+/// What happens with an address in an internal domain that nobody owns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnknownInternal {
+    Create,
+    #[default]
+    Unassigned,
+    Exclude,
+}
+
+/// What happens with an item without any internal address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NonInternal {
+    #[default]
+    Unassigned,
+    Exclude,
+}
+
+/// Where people come from; the `[people]` table, resolved.
+#[derive(Clone, Debug, Default)]
+pub struct PeopleOptions {
+    /// Normalised ([`crate::base::address::normalise_domain`]).
+    pub internal_domains: Vec<String>,
+    pub unknown_internal: UnknownInternal,
+    pub non_internal: NonInternal,
+    pub csv: Option<PathBuf>,
+    pub persons: Vec<Person>,
+    /// How many people one item may create; the rest is unassigned, with an alarm.
+    pub create_max_per_item: usize,
+    /// Never owners: the gateways' own addresses and the like.
+    pub never_owners: Vec<Address>,
+}
+
+/// Who an address is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    Owner(PersonId),
+    /// In an internal domain, but nobody's.
+    UnknownInternal,
+    External,
+    /// The journal address, Microsoft Exchange's constant address, a probe: never an owner.
+    Machine,
+}

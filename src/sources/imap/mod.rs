@@ -1,0 +1,3 @@
+//! The IMAP source.
+
+pub mod options;

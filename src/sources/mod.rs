@@ -1,0 +1,274 @@
+//! What can be polled, and the contract that each source keeps.
+//!
+//! A source lists, fetches and deletes; it decides nothing. It never deletes by flag sweep or by
+//! closing a folder, only exactly the items it is told, after it matched their size and date again.
+//!
+//! Contract:
+//! - `list` names each item the folder held when it was opened, once, in rising order; what it cannot
+//!   list is an error, never a shorter list.
+//! - `fetch` answers for every wanted item exactly once: bytes, [`Body::Gone`] or
+//!   [`Body::Unfetchable`]. After an error the items not answered for are simply still pending.
+//! - `delete` answers for every item; only [`Deletion::Deleted`] and [`Deletion::Gone`] mean that the
+//!   gateway confirmed the absence.
+//! - After an error of scope [`Scope::Profile`] the connection is not used again.
+
+pub mod imap;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::base::bytes::{ByteSource, SpoolFile};
+
+/// The identity space of a gateway folder, as the gateway itself names it. Never the profile's name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct EpochKey {
+    /// `imap`, `ews`, `pop3`.
+    pub kind: String,
+    /// `host:port`, as configured: two servers behind one host name are two gateways.
+    pub host: String,
+    pub login: String,
+    pub folder: String,
+    /// UIDVALIDITY, or its like.
+    pub validity: String,
+}
+
+/// An item as a listing shows it: what identifies the sighting, and what is matched before deletion.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Listed {
+    /// UID, EWS id or UIDL.
+    pub native_id: String,
+    /// The native id as a number, where its order means something (IMAP UIDs).
+    pub order: Option<u64>,
+    /// As the gateway says (RFC822.SIZE); not always the length of what it then sends.
+    pub size: u64,
+    /// The gateway's date (INTERNALDATE), in its own spelling: it is compared, never interpreted.
+    pub date: String,
+}
+
+/// A folder that was opened.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    pub epoch: EpochKey,
+    /// Changes whenever the folder may hold something new or may have lost something (UIDNEXT and
+    /// EXISTS); equal means that nothing needs to be listed unless something is due.
+    pub state: FolderState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderState {
+    /// The order value that the next new item will have at least (UIDNEXT); it may never fall.
+    pub next: u64,
+    pub exists: u64,
+}
+
+/// What the gateway can do, found out at login.
+#[derive(Clone, Debug, Default)]
+pub struct Abilities {
+    /// It can delete exactly the items it is told (IMAP UIDPLUS), or the profile says `sole_client`.
+    pub can_delete: bool,
+    /// Why not, in a sentence for the administrator.
+    pub cannot_delete_because: Option<String>,
+}
+
+/// An answer to a wanted item.
+#[derive(Debug)]
+pub struct Fetched {
+    pub listed: Listed,
+    pub body: Body,
+}
+
+#[derive(Debug)]
+pub enum Body {
+    Item(ItemBytes),
+    /// It was listed, but the gateway no longer has it.
+    Gone,
+    /// The gateway has it and will not give its bytes; the reason in the gateway's words.
+    Unfetchable(String),
+}
+
+/// The bytes of an item, and the share of the window that they take until they are dropped.
+pub struct ItemBytes {
+    inner: Inner,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+enum Inner {
+    Memory(Vec<u8>),
+    Spool(SpoolFile),
+}
+
+impl ItemBytes {
+    pub fn memory(bytes: Vec<u8>, permit: Option<OwnedSemaphorePermit>) -> ItemBytes {
+        ItemBytes { inner: Inner::Memory(bytes), _permit: permit }
+    }
+
+    pub fn spool(file: SpoolFile, permit: Option<OwnedSemaphorePermit>) -> ItemBytes {
+        ItemBytes { inner: Inner::Spool(file), _permit: permit }
+    }
+}
+
+impl ByteSource for ItemBytes {
+    fn len(&self) -> u64 {
+        match &self.inner {
+            Inner::Memory(bytes) => bytes.len() as u64,
+            Inner::Spool(file) => file.len(),
+        }
+    }
+
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+        match &self.inner {
+            Inner::Memory(bytes) => bytes.read_exact_at(offset, buffer),
+            Inner::Spool(file) => file.read_exact_at(offset, buffer),
+        }
+    }
+
+    fn as_slice(&self) -> Option<&[u8]> {
+        match &self.inner {
+            Inner::Memory(bytes) => Some(bytes),
+            Inner::Spool(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for ItemBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ItemBytes({} bytes)", self.len())
+    }
+}
+
+/// Where fetched bytes go: the window of bytes in flight, and the folder for what is too large for it.
+#[derive(Clone)]
+pub struct Intake {
+    window: Arc<Semaphore>,
+    /// A literal longer than this is streamed to a spool file.
+    pub memory_item_bytes_max: usize,
+    pub spool_dir: std::path::PathBuf,
+    /// Larger than this is refused as unfetchable.
+    pub item_bytes_max: u64,
+    window_bytes: usize,
+}
+
+impl Intake {
+    pub fn new(window_bytes: usize, spool_dir: std::path::PathBuf) -> Intake {
+        Intake {
+            window: Arc::new(Semaphore::new(window_bytes)),
+            memory_item_bytes_max: (window_bytes / 8).max(64 * 1024),
+            spool_dir,
+            item_bytes_max: 2 * 1024 * 1024 * 1024,
+            window_bytes,
+        }
+    }
+
+    /// Waits until `bytes` of the window are free. A spooled item takes one read window.
+    pub async fn room(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let share = if bytes > self.memory_item_bytes_max as u64 {
+            crate::base::bytes::WINDOW.min(self.window_bytes)
+        } else {
+            (bytes as usize).clamp(1024, self.window_bytes)
+        };
+        self.window.clone().acquire_many_owned(share as u32).await.ok()
+    }
+
+    /// Whether less than half of the window is free: the archive should commit to make room.
+    pub fn is_tight(&self) -> bool {
+        self.window.available_permits() < self.window_bytes / 2
+    }
+}
+
+/// What became of an item that was to be deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// Deleted now; the gateway confirmed that it is gone.
+    Deleted,
+    /// It was gone before.
+    Gone,
+    /// Another size or date stands under this id: nothing was deleted, the identity space is not the one
+    /// that was recorded.
+    Mismatch,
+    /// The gateway answered OK and still has it.
+    StillThere,
+}
+
+/// How far an error reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The folder could not be used; others may.
+    Mailbox,
+    /// The connection or the login.
+    Profile,
+}
+
+/// Who can make it go away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Time: a dead connection, a busy server.
+    Later,
+    /// A person: a refused login, a missing folder, a certificate that is not trusted.
+    Operator,
+}
+
+/// A failure on the gateway's side. `what` says what was tried, `answer` is the reason in the other
+/// side's words (cut to 400 bytes, control characters removed), `hint` says what to do.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{what}: {answer}")]
+pub struct SourceError {
+    pub scope: Scope,
+    pub retry: Retry,
+    pub what: String,
+    pub answer: String,
+    pub hint: Option<String>,
+}
+
+/// One line of `check`.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    pub level: Level,
+    /// What was looked at: `TLS`, `login`, `folder INBOX`, `delete support` …
+    pub what: String,
+    pub said: String,
+    pub hint: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Ok,
+    Warning,
+    Failed,
+}
+
+/// A gateway session: connected and logged in.
+pub trait Source: Send {
+    /// For provenance: software and address of the other side, no secrets.
+    fn peer(&self) -> String;
+
+    fn abilities(&self) -> &Abilities;
+
+    /// Opens a folder for reading and, later, deleting.
+    fn open(&mut self, folder: &str) -> impl Future<Output = Result<Opened, SourceError>> + Send;
+
+    /// Lists one window of the open folder, from the item with order `from` on (`0`: the first).
+    /// Returns the items and where the next window starts; `None`: that was the last.
+    fn list(&mut self, from: u64) -> impl Future<Output = Result<(Vec<Listed>, Option<u64>), SourceError>> + Send;
+
+    /// Lists exactly these (to match size and date of what is already known); items that are gone are
+    /// missing in the answer.
+    fn list_only(&mut self, ids: &[Listed]) -> impl Future<Output = Result<Vec<Listed>, SourceError>> + Send;
+
+    /// Fetches the wanted items and sends an answer for each.
+    fn fetch(
+        &mut self,
+        wanted: &[Listed],
+        intake: &Intake,
+        out: &mpsc::Sender<Fetched>,
+    ) -> impl Future<Output = Result<(), SourceError>> + Send;
+
+    /// Deletes exactly these items; the answers are in the order of `items`.
+    fn delete(&mut self, items: &[Listed]) -> impl Future<Output = Result<Vec<Deletion>, SourceError>> + Send;
+
+    /// Says good-bye. Errors are of no interest any more.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}

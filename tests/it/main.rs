@@ -1,0 +1,1 @@
+//! Tests of gatepost from outside its modules.

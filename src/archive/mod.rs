@@ -1,1 +1,36 @@
-//! (being laid out)
+//! The archive: packs are the truth, the catalogue is derived from them.
+//!
+//! **Must** (a break is data loss): bytes are on stable storage, were put together again from what was
+//! stored and compared by SHA-256, and stand with their filings in one durable commit before a [`Receipt`]
+//! exists; archived bytes are never rewritten; unknown or damaged state stops, it is never replaced by an
+//! empty one; a failed write or sync ends the writer.
+//!
+//! **Should** (a break is reported by `verify`, mended by `rebuild`): the catalogue agrees with the packs;
+//! every chunk is referenced; no stray temporary file.
+//!
+//! The format is described in `FORMAT.md`, beside this file:
+#![doc = include_str!("FORMAT.md")]
+
+mod catalogue;
+mod core;
+mod encode;
+mod error;
+mod frame;
+mod layout;
+mod ledger;
+mod pack;
+mod record;
+mod recover;
+mod writer;
+
+pub use self::core::{Committed, Core, Limits, Outcome, Receipt, Seen, Submission};
+pub use self::encode::{KnownChunks, PreparedChunk, PreparedItem, prepare, sha256};
+pub use self::error::{ArchiveError, ErrorKind, Result};
+pub use self::frame::Encoder;
+pub use self::layout::Layout;
+pub use self::ledger::{DeletePolicy, Epoch, EpochName, Row};
+pub use self::record::{
+    ChunkRef, DeletedHow, Disposition, Filing, Folder, Head, ItemRecord, PersonRecord, StoredMessage,
+};
+pub use self::recover::OpenOptions;
+pub use self::writer::{Handle, Writer};

@@ -1,1 +1,369 @@
-//! (being written)
+//! The file-I/O layer: every write that the archive's safety rests on goes through here.
+//!
+//! One layer, so that three things are possible for all of it: the n-th operation can fail (once or for
+//! good), the program can end at step n, and the operations can be recorded, to be replayed with any
+//! part of what was not synced dropped. [`Fs::real`] does none of that and costs nothing.
+//!
+//! It never decides anything: no retry, no fallback. A caller that gets an error from a write or a sync
+//! must treat everything since its last successful sync as not written.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use crate::base::bytes::read_file_exact_at;
+
+/// The process's exit code when it was told to end at a step.
+pub const EXIT_AT_STEP: i32 = 86;
+
+/// An operation as it is counted, failed and recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    CreateDir(PathBuf),
+    Create(PathBuf),
+    Write {
+        path: PathBuf,
+        offset: u64,
+        bytes: Vec<u8>,
+    },
+    SetLen {
+        path: PathBuf,
+        len: u64,
+    },
+    Sync(PathBuf),
+    SyncDir(PathBuf),
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    Remove(PathBuf),
+    /// A place in the program between operations: `catalogue committed`, `gateway deleted` …
+    Step(&'static str),
+}
+
+/// What goes wrong, and when. Counted from 1 over all operations and steps.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    pub exit_at: Option<u64>,
+    pub fail: Option<Fail>,
+    pub record: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Fail {
+    pub at: u64,
+    /// All later operations fail too (a dead disk), or only this one.
+    pub for_good: bool,
+    pub how: How,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// EIO.
+    Error,
+    /// ENOSPC.
+    NoSpace,
+    /// Half of the bytes are written, then ENOSPC.
+    Short,
+}
+
+#[derive(Default)]
+struct Faults {
+    plan: Plan,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    count: u64,
+    failed: bool,
+    record: Vec<Op>,
+}
+
+/// The file system, as the archive uses it.
+#[derive(Clone, Default)]
+pub struct Fs {
+    faults: Option<Arc<Faults>>,
+}
+
+enum Verdict {
+    Go,
+    Fail(How),
+}
+
+impl Fs {
+    pub fn real() -> Fs {
+        Fs { faults: None }
+    }
+
+    pub fn with_plan(plan: Plan) -> Fs {
+        Fs { faults: Some(Arc::new(Faults { plan, state: Mutex::default() })) }
+    }
+
+    /// The plan that `GATEPOST_FAULT` asks for, for crash tests of the whole program:
+    /// `exit:N`, `fail:N:once|forever:EIO|ENOSPC|SHORT`. Anything else is refused by `Err`.
+    pub fn from_environment() -> Result<Fs, String> {
+        let Ok(text) = std::env::var("GATEPOST_FAULT") else { return Ok(Fs::real()) };
+        // `abort-decode:…` belongs to the agent.
+        if text.starts_with("abort-decode:") {
+            return Ok(Fs::real());
+        }
+        let mut words = text.split(':');
+        let plan = match (words.next(), words.next().and_then(|n| n.parse().ok()), words.next(), words.next()) {
+            (Some("exit"), Some(n), None, None) => Plan { exit_at: Some(n), ..Plan::default() },
+            (Some("fail"), Some(at), Some(when), Some(how)) => {
+                let how = match how {
+                    "EIO" => How::Error,
+                    "ENOSPC" => How::NoSpace,
+                    "SHORT" => How::Short,
+                    _ => return Err(format!("GATEPOST_FAULT is not understood: {text}")),
+                };
+                Plan { fail: Some(Fail { at, for_good: when == "forever", how }), ..Plan::default() }
+            }
+            _ => return Err(format!("GATEPOST_FAULT is not understood: {text}")),
+        };
+        Ok(Fs::with_plan(plan))
+    }
+
+    /// How many operations and steps were counted, and whether the planned failure happened.
+    pub fn counted(&self) -> (u64, bool) {
+        self.faults.as_ref().map_or((0, false), |faults| {
+            let state = lock(&faults.state);
+            (state.count, state.failed)
+        })
+    }
+
+    /// What was recorded so far.
+    pub fn recorded(&self) -> Vec<Op> {
+        self.faults.as_ref().map_or_else(Vec::new, |faults| lock(&faults.state).record.clone())
+    }
+
+    fn verdict(&self, op: impl FnOnce() -> Op) -> Verdict {
+        let Some(faults) = &self.faults else { return Verdict::Go };
+        let mut state = lock(&faults.state);
+        state.count += 1;
+        if faults.plan.exit_at == Some(state.count) {
+            std::process::exit(EXIT_AT_STEP);
+        }
+        if let Some(fail) = &faults.plan.fail
+            && (state.count == fail.at || (fail.for_good && state.count > fail.at))
+        {
+            state.failed = true;
+            return Verdict::Fail(fail.how);
+        }
+        if faults.plan.record {
+            let op = op();
+            state.record.push(op);
+        }
+        Verdict::Go
+    }
+
+    fn check(&self, op: impl FnOnce() -> Op) -> io::Result<()> {
+        match self.verdict(op) {
+            Verdict::Go => Ok(()),
+            Verdict::Fail(how) => Err(how.error()),
+        }
+    }
+
+    /// A place where the process may be told to end, or an operation that is not a file's (a catalogue
+    /// transaction) told to fail.
+    pub fn step(&self, name: &'static str) -> io::Result<()> {
+        self.check(|| Op::Step(name))
+    }
+
+    pub fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.check(|| Op::CreateDir(path.to_owned()))?;
+        let mut builder = std::fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(path)
+    }
+
+    /// A new file, private to the owner; an error when the name is taken.
+    pub fn create(&self, path: &Path) -> io::Result<FsFile> {
+        self.check(|| Op::Create(path.to_owned()))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        Ok(FsFile { file: options.open(path)?, path: path.to_owned(), fs: self.clone() })
+    }
+
+    pub fn open(&self, path: &Path) -> io::Result<FsFile> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(FsFile { file, path: path.to_owned(), fs: self.clone() })
+    }
+
+    pub fn open_read_only(&self, path: &Path) -> io::Result<FsFile> {
+        Ok(FsFile { file: File::open(path)?, path: path.to_owned(), fs: self.clone() })
+    }
+
+    pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.check(|| Op::Rename { from: from.to_owned(), to: to.to_owned() })?;
+        std::fs::rename(from, to)
+    }
+
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
+        self.check(|| Op::Remove(path.to_owned()))?;
+        std::fs::remove_file(path)
+    }
+
+    /// Makes names in a folder durable. Windows has no such call; NTFS journals them.
+    pub fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.check(|| Op::SyncDir(path.to_owned()))?;
+        #[cfg(unix)]
+        File::open(path)?.sync_all()?;
+        Ok(())
+    }
+
+    /// The one durable-write routine for whole small files: a temporary beside it, synced, renamed over
+    /// it, the folder synced. After an error the old content stands.
+    pub fn write_durably(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let mut name = std::ffi::OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(".tmp");
+        let temporary = folder.join(name);
+        match std::fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = self.create(&temporary)?;
+        file.write_at(0, bytes)?;
+        file.sync()?;
+        drop(file);
+        self.rename(&temporary, path)?;
+        self.sync_dir(folder)
+    }
+}
+
+/// An open file of the archive.
+pub struct FsFile {
+    file: File,
+    path: PathBuf,
+    fs: Fs,
+}
+
+impl FsFile {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    pub fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let op = || Op::Write { path: self.path.clone(), offset, bytes: bytes.to_owned() };
+        match self.fs.verdict(op) {
+            Verdict::Go => write_all_at(&self.file, offset, bytes),
+            Verdict::Fail(How::Short) => {
+                write_all_at(&self.file, offset, &bytes[..bytes.len() / 2])?;
+                Err(How::Short.error())
+            }
+            Verdict::Fail(how) => Err(how.error()),
+        }
+    }
+
+    pub fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        read_file_exact_at(&self.file, offset, buffer)
+    }
+
+    /// Data and length on stable storage.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.fs.check(|| Op::Sync(self.path.clone()))?;
+        self.file.sync_all()
+    }
+
+    pub fn set_len(&mut self, len: u64) -> io::Result<()> {
+        self.fs.check(|| Op::SetLen { path: self.path.clone(), len })?;
+        self.file.set_len(len)
+    }
+
+    pub fn set_read_only(&mut self) -> io::Result<()> {
+        let mut permissions = self.file.metadata()?.permissions();
+        permissions.set_readonly(true);
+        self.file.set_permissions(permissions)
+    }
+}
+
+#[cfg(unix)]
+fn write_all_at(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn write_all_at(file: &File, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
+    use std::os::windows::fs::FileExt as _;
+    while !bytes.is_empty() {
+        match file.seek_write(bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                offset += n as u64;
+                bytes = &bytes[n..];
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+impl How {
+    fn error(self) -> io::Error {
+        match self {
+            How::Error => io::Error::other("input/output error (told to fail)"),
+            How::NoSpace | How::Short => io::ErrorKind::StorageFull.into(),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failing(at: u64, for_good: bool, how: How) -> Fs {
+        Fs::with_plan(Plan { fail: Some(Fail { at, for_good, how }), ..Plan::default() })
+    }
+
+    #[test]
+    fn a_durable_write_that_fails_leaves_the_old_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        Fs::real().write_durably(&path, b"old").unwrap();
+        // create, write, sync, rename, folder sync
+        for at in 1..=4 {
+            for how in [How::Error, How::NoSpace, How::Short] {
+                failing(at, true, how).write_durably(&path, b"new content").unwrap_err();
+                assert_eq!(std::fs::read(&path).unwrap(), b"old", "operation {at}");
+            }
+        }
+        failing(6, true, How::Error).write_durably(&path, b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    }
+
+    #[test]
+    fn operations_are_recorded_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let fs = Fs::with_plan(Plan { record: true, ..Plan::default() });
+        let path = folder.path().join("a");
+        let mut file = fs.create(&path).unwrap();
+        file.write_at(3, b"xy").unwrap();
+        file.sync().unwrap();
+        fs.step("done").unwrap();
+        let ops = fs.recorded();
+        assert_eq!(ops[1], Op::Write { path: path.clone(), offset: 3, bytes: b"xy".to_vec() });
+        assert_eq!(ops[2], Op::Sync(path));
+        assert_eq!(ops[3], Op::Step("done"));
+        assert_eq!(fs.counted(), (4, false));
+    }
+}

@@ -1,0 +1,320 @@
+//! Framing of records in a pack; see `FORMAT.md` §1. Pure: bytes in, bytes out.
+//!
+//! Nothing that is read here is believed before its checksum was: lengths are bounded before anything is
+//! allocated.
+
+use crate::base::digest::{Digest, Hasher};
+
+/// Magic of the skippable frame that carries a record header.
+pub const HEAD_MAGIC: u32 = 0x184D_2A57;
+/// Magic of the skippable frame that carries a sealed pack's index.
+pub const INDEX_MAGIC: u32 = 0x184D_2A58;
+
+const BODY_LEN: usize = 68;
+/// A record header with its skippable frame's own eight bytes.
+pub const HEAD_LEN: usize = 8 + BODY_LEN;
+
+/// Longest content of one chunk.
+pub const CHUNK_BYTES_MAX: u64 = 1024 * 1024;
+/// Longest metadata payload: an envelope of 10^6 recipients fits.
+pub const META_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+const ZSTD_LEVEL: i32 = 3;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Kind {
+    Pack = 1,
+    Chunk = 2,
+    Item = 3,
+    Epoch = 4,
+    Sighting = 5,
+    Filing = 6,
+    Union = 7,
+    Withdraw = 8,
+    Disposition = 9,
+    Deleted = 10,
+    Person = 11,
+    Event = 12,
+    Commit = 13,
+    Seal = 14,
+}
+
+impl Kind {
+    pub fn from_byte(byte: u8) -> Option<Kind> {
+        Some(match byte {
+            1 => Kind::Pack,
+            2 => Kind::Chunk,
+            3 => Kind::Item,
+            4 => Kind::Epoch,
+            5 => Kind::Sighting,
+            6 => Kind::Filing,
+            7 => Kind::Union,
+            8 => Kind::Withdraw,
+            9 => Kind::Disposition,
+            10 => Kind::Deleted,
+            11 => Kind::Person,
+            12 => Kind::Event,
+            13 => Kind::Commit,
+            14 => Kind::Seal,
+            _ => return None,
+        })
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Pack => "pack",
+            Kind::Chunk => "chunk",
+            Kind::Item => "item",
+            Kind::Epoch => "epoch",
+            Kind::Sighting => "sighting",
+            Kind::Filing => "filing",
+            Kind::Union => "union",
+            Kind::Withdraw => "withdraw",
+            Kind::Disposition => "disposition",
+            Kind::Deleted => "deleted",
+            Kind::Person => "person",
+            Kind::Event => "event",
+            Kind::Commit => "commit",
+            Kind::Seal => "seal",
+        }
+    }
+
+    fn payload_bytes_max(self) -> u64 {
+        if self == Kind::Chunk { CHUNK_BYTES_MAX } else { META_BYTES_MAX }
+    }
+}
+
+/// A record header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub kind: Kind,
+    pub raw_len: u64,
+    pub stored_len: u64,
+    pub payload: Digest,
+    pub stored_crc: u32,
+}
+
+/// Why bytes are no record, in words that `verify` can print.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    #[error("the record header is damaged")]
+    Header,
+    #[error("a record of type {0} or with features that this version does not know")]
+    Unknown(u8),
+    #[error("the {0} record ends beyond the end of the pack")]
+    Short(&'static str),
+    #[error("the stored bytes of a {0} record do not match their checksum")]
+    Checksum(&'static str),
+    #[error("the payload of a {0} record does not match its SHA-256")]
+    Payload(&'static str),
+    #[error("the payload of a {0} record cannot be decompressed")]
+    Compression(&'static str),
+    #[error("the {0} record cannot be understood: {1}")]
+    Content(&'static str, String),
+}
+
+impl Head {
+    pub fn encode(&self) -> [u8; HEAD_LEN] {
+        let mut out = [0u8; HEAD_LEN];
+        out[0..4].copy_from_slice(&HEAD_MAGIC.to_le_bytes());
+        out[4..8].copy_from_slice(&(BODY_LEN as u32).to_le_bytes());
+        let body = &mut out[8..];
+        body[0..4].copy_from_slice(b"GPr1");
+        body[4] = self.kind as u8;
+        // 5: reserved; 6..8: features; 8..12: key id; all 0 in format 1.
+        body[12..20].copy_from_slice(&self.raw_len.to_le_bytes());
+        body[20..28].copy_from_slice(&self.stored_len.to_le_bytes());
+        body[28..60].copy_from_slice(self.payload.as_bytes());
+        body[60..64].copy_from_slice(&self.stored_crc.to_le_bytes());
+        let crc = crc32fast::hash(&body[..64]);
+        body[64..68].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// Reads a header; `bytes` are the [`HEAD_LEN`] bytes at a record's start.
+    pub fn decode(bytes: &[u8]) -> Result<Head, FrameError> {
+        let bytes: &[u8; HEAD_LEN] = bytes.try_into().map_err(|_| FrameError::Header)?;
+        let body = &bytes[8..];
+        let right_frame = bytes[0..4] == HEAD_MAGIC.to_le_bytes()
+            && bytes[4..8] == (BODY_LEN as u32).to_le_bytes()
+            && &body[0..4] == b"GPr1"
+            && body[64..68] == crc32fast::hash(&body[..64]).to_le_bytes();
+        if !right_frame {
+            return Err(FrameError::Header);
+        }
+        let kind = Kind::from_byte(body[4]).ok_or(FrameError::Unknown(body[4]))?;
+        if body[5..12] != [0; 7] {
+            return Err(FrameError::Unknown(body[4]));
+        }
+        let number = |at: usize| {
+            let mut eight = [0u8; 8];
+            eight.copy_from_slice(&body[at..at + 8]);
+            u64::from_le_bytes(eight)
+        };
+        let mut payload = [0u8; 32];
+        payload.copy_from_slice(&body[28..60]);
+        let head = Head {
+            kind,
+            raw_len: number(12),
+            stored_len: number(20),
+            payload: Digest(payload),
+            stored_crc: u32::from_le_bytes([body[60], body[61], body[62], body[63]]),
+        };
+        // A frame is never much longer than its content; anything else is no header of ours.
+        if head.raw_len > kind.payload_bytes_max() || head.stored_len > head.raw_len + head.raw_len / 64 + 4096 {
+            return Err(FrameError::Header);
+        }
+        Ok(head)
+    }
+
+    /// The whole record's length in the pack.
+    pub fn record_len(&self) -> u64 {
+        HEAD_LEN as u64 + self.stored_len
+    }
+
+    /// What the commit chain holds of this record; independent of its stored form.
+    pub fn record_digest(&self) -> Digest {
+        Digest::of(format!("gatepost-record-1\n{}\n{}\n{}\n", self.kind as u8, self.raw_len, self.payload).as_bytes())
+    }
+
+    /// Tests the stored bytes and gives the payload.
+    pub fn open(&self, stored: &[u8]) -> Result<Vec<u8>, FrameError> {
+        let name = self.kind.name();
+        if stored.len() as u64 != self.stored_len || crc32fast::hash(stored) != self.stored_crc {
+            return Err(FrameError::Checksum(name));
+        }
+        let payload =
+            zstd::bulk::decompress(stored, self.raw_len as usize).map_err(|_| FrameError::Compression(name))?;
+        if payload.len() as u64 != self.raw_len || Digest::of(&payload) != self.payload {
+            return Err(FrameError::Payload(name));
+        }
+        Ok(payload)
+    }
+}
+
+/// A record ready to be written: compressed and summed up, away from the writer's thread.
+pub struct Framed {
+    pub head: Head,
+    pub stored: Vec<u8>,
+}
+
+/// Compresses records; keeps zstd's working memory between them.
+pub struct Encoder(zstd::bulk::Compressor<'static>);
+
+impl Encoder {
+    pub fn new() -> std::io::Result<Encoder> {
+        let mut compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
+        compressor.include_checksum(false)?;
+        compressor.include_contentsize(true)?;
+        Ok(Encoder(compressor))
+    }
+
+    pub fn frame(&mut self, kind: Kind, payload: &[u8]) -> std::io::Result<Framed> {
+        let digest = Digest::of(payload);
+        self.frame_of(kind, payload, digest)
+    }
+
+    /// The same, when the digest is known already.
+    pub fn frame_of(&mut self, kind: Kind, payload: &[u8], digest: Digest) -> std::io::Result<Framed> {
+        let stored = self.0.compress(payload)?;
+        let head = Head {
+            kind,
+            raw_len: payload.len() as u64,
+            stored_len: stored.len() as u64,
+            payload: digest,
+            stored_crc: crc32fast::hash(&stored),
+        };
+        Ok(Framed { head, stored })
+    }
+}
+
+/// The hash of the commit before the first one.
+pub fn genesis(archive: uuid::Uuid) -> Digest {
+    Digest::of(format!("gatepost-archive-1\n{archive}\n").as_bytes())
+}
+
+/// The hash that a commit record carries; `FORMAT.md` §3.
+pub fn commit_hash(seq: u64, previous: Digest, records: u64, batch: Digest, time: &str) -> Digest {
+    let mut hasher = Hasher::new();
+    hasher.update(format!("gatepost-commit-1\n{seq}\n{previous}\n{records}\n{batch}\n{time}\n").as_bytes());
+    hasher.finish()
+}
+
+/// The index of a sealed pack, as a skippable frame.
+pub fn encode_index(entries: &[(Kind, u64, Digest)]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(12 + entries.len() * 41);
+    body.extend_from_slice(b"GPix");
+    body.extend_from_slice(&(entries.len() as u32).to_le_bytes());
+    for (kind, offset, digest) in entries {
+        body.push(*kind as u8);
+        body.extend_from_slice(&offset.to_le_bytes());
+        body.extend_from_slice(digest.as_bytes());
+    }
+    let crc = crc32fast::hash(&body);
+    body.extend_from_slice(&crc.to_le_bytes());
+    let mut out = Vec::with_capacity(8 + body.len());
+    out.extend_from_slice(&INDEX_MAGIC.to_le_bytes());
+    out.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    out.extend_from_slice(&body);
+    out
+}
+
+/// Tests an index frame's body (without the frame's own eight bytes).
+pub fn decode_index(body: &[u8]) -> Option<Vec<(u8, u64, Digest)>> {
+    let (content, crc) = body.split_at_checked(body.len().checked_sub(4)?)?;
+    if crc != crc32fast::hash(content).to_le_bytes() || content.get(..4)? != b"GPix" {
+        return None;
+    }
+    let entries = content.get(8..)?;
+    let count = u32::from_le_bytes(content.get(4..8)?.try_into().ok()?) as usize;
+    if entries.len() != count * 41 {
+        return None;
+    }
+    entries
+        .chunks_exact(41)
+        .map(|entry| {
+            let offset = u64::from_le_bytes(entry[1..9].try_into().ok()?);
+            Some((entry[0], offset, Digest::from_slice(&entry[9..])?))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_flipped_bit_of_a_record_is_noticed() {
+        let framed = Encoder::new().unwrap().frame(Kind::Chunk, b"From: anna@corp.example\r\n\r\nhello\r\n").unwrap();
+        let mut record = framed.head.encode().to_vec();
+        record.extend_from_slice(&framed.stored);
+        let check = |record: &[u8]| {
+            Head::decode(&record[..HEAD_LEN])
+                .and_then(|head| record.get(HEAD_LEN..).ok_or(FrameError::Header).and_then(|stored| head.open(stored)))
+        };
+        assert!(check(&record).is_ok());
+        for bit in 0..record.len() * 8 {
+            let mut damaged = record.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(check(&damaged).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn zstd_reads_a_record_and_passes_over_its_header() {
+        let framed = Encoder::new().unwrap().frame(Kind::Event, b"\n{\"event\":\"test\"}\n").unwrap();
+        let mut record = framed.head.encode().to_vec();
+        record.extend_from_slice(&framed.stored);
+        assert_eq!(zstd::decode_all(record.as_slice()).unwrap(), b"\n{\"event\":\"test\"}\n");
+    }
+
+    #[test]
+    fn the_index_comes_back() {
+        let entries = [(Kind::Chunk, 76, Digest::of(b"a")), (Kind::Commit, 1 << 40, Digest::of(b"b"))];
+        let frame = encode_index(&entries);
+        let back = decode_index(&frame[8..]).unwrap();
+        assert_eq!(back[1], (13, 1 << 40, Digest::of(b"b")));
+        assert_eq!(decode_index(&frame[8..frame.len() - 1]), None);
+    }
+}

@@ -1,0 +1,233 @@
+//! Where things lie in an archive, how a new one comes to be, and who holds its lock.
+//!
+//! A half-made archive never stands under the real name: it is prepared beside it and renamed.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::catalogue::Catalogue;
+use super::error::{ArchiveError, ErrorKind, Result, Tried as _};
+use crate::base::fsio::Fs;
+
+pub const FORMAT: u32 = 1;
+
+#[derive(Clone, Debug)]
+pub struct Layout {
+    pub root: PathBuf,
+    pub catalogue: PathBuf,
+}
+
+/// `archive.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Identity {
+    pub format: u32,
+    /// Bits that a reader must know to read on.
+    pub features: u64,
+    pub archive: uuid::Uuid,
+    pub created: Timestamp,
+}
+
+impl Layout {
+    pub fn new(root: &Path, catalogue: Option<&Path>) -> Layout {
+        let catalogue = catalogue.map_or_else(|| root.join("catalogue.sqlite3"), Path::to_owned);
+        Layout { root: root.to_owned(), catalogue }
+    }
+
+    pub fn identity_file(&self) -> PathBuf {
+        self.root.join("archive.json")
+    }
+
+    pub fn packs(&self) -> PathBuf {
+        self.root.join("packs")
+    }
+
+    pub fn pack(&self, no: u64) -> PathBuf {
+        self.packs().join(format!("{no:06}.pack.zst"))
+    }
+
+    pub fn spool(&self) -> PathBuf {
+        self.root.join("spool")
+    }
+
+    pub fn torn(&self) -> PathBuf {
+        self.root.join("torn")
+    }
+
+    fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    fn lock_holder(&self) -> PathBuf {
+        self.root.join("lock-holder")
+    }
+
+    pub fn catalogue_is_inside(&self) -> bool {
+        self.catalogue.starts_with(&self.root)
+    }
+
+    /// Numbers of the packs that are there, rising. Files with other names are not ours and are left alone.
+    pub fn list_packs(&self) -> Result<Vec<u64>> {
+        let folder = self.packs();
+        let mut numbers = Vec::new();
+        for entry in std::fs::read_dir(&folder).tried("read", &folder)? {
+            let name = entry.tried("read", &folder)?.file_name();
+            let number: Option<u64> = name.to_str().and_then(|name| name.strip_suffix(".pack.zst")).and_then(|n| n.parse().ok());
+            numbers.extend(number);
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Reads `archive.json`; tells a missing archive, an empty folder and a foreign one apart.
+    pub fn identity(&self) -> Result<Identity> {
+        let path = self.identity_file();
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.why_missing()),
+            Err(error) => return Err(ArchiveError::io("read", &path, &error)),
+        };
+        let identity: Identity = serde_json::from_slice(&bytes).map_err(|error| {
+            ArchiveError::new(ErrorKind::Damaged, format!("{} is damaged: {error}", path.display()))
+                .hint("restore this file from a backup; it names the archive and its format")
+        })?;
+        if identity.format != FORMAT || identity.features != 0 {
+            return Err(ArchiveError::new(
+                ErrorKind::Unusable,
+                format!(
+                    "the archive has format {} and features {:#x}, this version knows format {FORMAT}",
+                    identity.format, identity.features
+                ),
+            )
+            .hint("use the gatepost version that wrote it"));
+        }
+        Ok(identity)
+    }
+
+    fn why_missing(&self) -> ArchiveError {
+        let root = self.root.display();
+        match std::fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                ArchiveError::new(ErrorKind::Unusable, format!("there is no archive at {root}"))
+                    .hint("check `[archive] path` (or --archive); `gatepost once` makes a new one")
+            }
+            Err(error) => ArchiveError::io("read", &self.root, &error),
+            Ok(mut entries) => {
+                if entries.next().is_none() {
+                    ArchiveError::new(
+                        ErrorKind::Unusable,
+                        format!("{root} is an empty folder: an unmounted volume looks like that"),
+                    )
+                    .hint("mount the volume; if this really is to become a new archive, say --create-archive once")
+                } else {
+                    ArchiveError::new(
+                        ErrorKind::Unusable,
+                        format!("{root} holds files, but no archive (archive.json is missing)"),
+                    )
+                    .hint("name an archive's folder, or a path that does not exist yet")
+                }
+            }
+        }
+    }
+
+    /// Makes a new archive where nothing is (or, with `into_empty`, in an empty folder).
+    pub fn create(&self, fs: &Fs, into_empty: bool, now: Timestamp) -> Result<Identity> {
+        let parent = match self.root.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        std::fs::create_dir_all(&parent).tried("create", &parent)?;
+        let mut name = std::ffi::OsString::from(".");
+        name.push(self.root.file_name().unwrap_or("archive".as_ref()));
+        name.push(".new");
+        let prepared = Layout::new(&parent.join(name), None);
+        if prepared.root.exists() {
+            // Left by an attempt that was interrupted before the rename; it was never an archive.
+            std::fs::remove_dir_all(&prepared.root).tried("remove", &prepared.root)?;
+        }
+        let identity = Identity { format: FORMAT, features: 0, archive: uuid::Uuid::new_v4(), created: now };
+        fs.create_dir(&prepared.root).tried("create", &prepared.root)?;
+        for folder in [prepared.packs(), prepared.spool(), prepared.torn()] {
+            fs.create_dir(&folder).tried("create", &folder)?;
+        }
+        let mut json = serde_json::to_vec_pretty(&identity)
+            .map_err(|error| ArchiveError::new(ErrorKind::Failed, error.to_string()))?;
+        json.push(b'\n');
+        fs.write_durably(&prepared.identity_file(), &json).tried("write", &prepared.identity_file())?;
+        if self.catalogue_is_inside() {
+            drop(Catalogue::create(&prepared.root.join("catalogue.sqlite3"), identity.archive)?);
+        } else {
+            if self.catalogue.exists() {
+                return Err(ArchiveError::new(
+                    ErrorKind::Unusable,
+                    format!("a new archive cannot use the catalogue {}: it is another one's", self.catalogue.display()),
+                )
+                .hint("move that file away, or correct `[archive] path` and `catalogue`"));
+            }
+            drop(Catalogue::create(&self.catalogue, identity.archive)?);
+        }
+        if into_empty {
+            // An error when it is not empty after all; rename would refuse that too.
+            match std::fs::remove_dir(&self.root) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(ArchiveError::io("replace the empty folder", &self.root, &error));
+                }
+                _ => {}
+            }
+        }
+        fs.rename(&prepared.root, &self.root).tried("create", &self.root)?;
+        fs.sync_dir(&parent).tried("sync", &parent)?;
+        Ok(identity)
+    }
+}
+
+/// The one writer's lock, held until dropped.
+pub struct Lock {
+    _file: File,
+    holder: PathBuf,
+}
+
+impl Lock {
+    /// `holder` says who takes it; it is what the next one is told.
+    pub fn take(layout: &Layout, holder: &str) -> Result<Lock> {
+        let path = layout.lock();
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&path).tried("open", &path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let who = std::fs::read_to_string(layout.lock_holder()).unwrap_or_default();
+                let who = if who.trim().is_empty() { "another process".to_owned() } else { who.trim().to_owned() };
+                return Err(ArchiveError::new(
+                    ErrorKind::Locked,
+                    format!("the archive {} is in use by {who}", layout.root.display()),
+                )
+                .hint("wait for it to end; reading commands (list, show, export, status) work meanwhile"));
+            }
+            Err(TryLockError::Error(error)) => return Err(ArchiveError::io("lock", &path, &error)),
+        }
+        // Beside the lock and not in it: on Windows a locked file cannot be read by others.
+        let holder_file = layout.lock_holder();
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        // The words beside the lock are a courtesy; without space for them the lock holds all the same.
+        if let Ok(mut file) = options.open(&holder_file) {
+            let _ = io::Write::write_all(&mut file, holder.as_bytes());
+        }
+        Ok(Lock { _file: file, holder: holder_file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.holder);
+    }
+}

@@ -1,0 +1,298 @@
+//! The gateway's side of the catalogue: epochs, sightings and their dispositions.
+//!
+//! Everything that decides about deletion is answered here, from what was committed or lies in the open
+//! batch; nothing is remembered elsewhere.
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{OptionalExtension as _, params};
+
+use super::catalogue::Catalogue;
+use super::core::{Core, Seen};
+use super::error::Result;
+use super::record::{DeletedHow, DeletedRecord, Disposition, DispositionRecord, EpochRecord, Record};
+
+/// What names an identity space; `archive` knows no sources, so this is its own spelling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EpochName {
+    pub kind: String,
+    pub host: String,
+    pub login: String,
+    pub folder: String,
+    pub validity: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Epoch {
+    pub id: u64,
+    pub generation: u32,
+    /// Set when it began just now: why, for the alarm. `None` for the very first sight of a gateway too.
+    pub alarm: Option<String>,
+    /// The folder's counters when a cycle last finished with nothing left to list.
+    pub state: Option<(u64, u64)>,
+    /// Everything below was listed completely.
+    pub listed_to: u64,
+    /// The highest order value that was ever recorded.
+    pub highest: u64,
+}
+
+/// A recorded sighting.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub seen: Seen,
+    pub disposition: Disposition,
+    pub item: Option<u64>,
+    pub at: Timestamp,
+    pub tries: u32,
+    pub because: Option<String>,
+    /// `deleted`, `inferred`, `vanished`; `None`: it is on the gateway, as far as we know.
+    pub gone: Option<String>,
+}
+
+impl Row {
+    /// Size and date are what they were.
+    pub fn matches(&self, seen: &Seen) -> bool {
+        self.seen.size == seen.size && self.seen.date == seen.date
+    }
+
+    /// When a failed or unfetchable item is tried again: after a minute, doubling up to a day.
+    pub fn due(&self) -> Timestamp {
+        let doublings = self.tries.saturating_sub(1).min(11);
+        let wait = SignedDuration::from_secs(60 << doublings).min(SignedDuration::from_hours(24));
+        self.at.checked_add(wait).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// What policy says about the archived items of a profile that still are on its gateway.
+#[derive(Clone, Copy, Debug)]
+pub struct DeletePolicy {
+    pub delete: bool,
+    pub delete_excluded: bool,
+    /// Archived before this moment: due now.
+    pub archived_before: Timestamp,
+}
+
+const ROW: &str = "epoch, native, ord, size, date, disposition, item, at, tries, because, gone";
+
+fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    let name: String = row.get(5)?;
+    Ok(Row {
+        seen: Seen {
+            epoch: row.get::<_, i64>(0)? as u64,
+            native_id: row.get(1)?,
+            order: row.get::<_, Option<i64>>(2)?.map(|order| order as u64),
+            size: row.get::<_, i64>(3)? as u64,
+            date: row.get(4)?,
+        },
+        // Rows come from records only; a name that no version wrote is treated as what blocks nothing.
+        disposition: Disposition::from_name(&name).unwrap_or(Disposition::Failed),
+        item: row.get::<_, Option<i64>>(6)?.map(|item| item as u64),
+        at: Timestamp::from_second(row.get(7)?).unwrap_or(Timestamp::UNIX_EPOCH),
+        tries: row.get(8)?,
+        because: row.get(9)?,
+        gone: row.get(10)?,
+    })
+}
+
+impl Catalogue {
+    pub fn sighting(&self, epoch: u64, native: &str) -> Result<Option<Row>> {
+        let sql = format!("SELECT {ROW} FROM sightings WHERE epoch = ?1 AND native = ?2");
+        Ok(self.db.prepare_cached(&sql)?.query_row(params![epoch as i64, native], row).optional()?)
+    }
+
+    /// Sightings of an epoch that are on the gateway as far as we know, from `from` on, in order.
+    pub fn present(&self, epoch: u64, from: u64) -> Result<Vec<Row>> {
+        let sql = format!(
+            "SELECT {ROW} FROM sightings WHERE epoch = ?1 AND gone IS NULL AND coalesce(ord, 0) >= ?2
+             ORDER BY ord, native"
+        );
+        let mut statement = self.db.prepare_cached(&sql)?;
+        let rows = statement.query_map([epoch as i64, from as i64], row)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The newest few that were finished and stay on the gateway: a sample that shows whether the folder is
+    /// still the one that was recorded.
+    pub fn newest_present(&self, epoch: u64, count: u32) -> Result<Vec<Row>> {
+        let sql = format!(
+            "SELECT {ROW} FROM sightings WHERE epoch = ?1 AND gone IS NULL AND ord IS NOT NULL
+             ORDER BY ord DESC LIMIT ?2"
+        );
+        let mut statement = self.db.prepare_cached(&sql)?;
+        let rows = statement.query_map(params![epoch as i64, count], row)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    pub fn present_count(&self, epoch: u64) -> Result<u64> {
+        let sql = "SELECT count(*) FROM sightings WHERE epoch = ?1 AND gone IS NULL";
+        Ok(self.db.prepare_cached(sql)?.query_row([epoch as i64], |row| row.get::<_, i64>(0))? as u64)
+    }
+
+    /// The lowest order value that still needs something done, now.
+    pub fn lowest_due(&self, epoch: u64, policy: DeletePolicy, now: Timestamp) -> Result<Option<u64>> {
+        let mut lowest: Option<u64> = None;
+        let mut consider = |order: Option<u64>| {
+            if let Some(order) = order {
+                lowest = Some(lowest.map_or(order, |lowest: u64| lowest.min(order)));
+            }
+        };
+        if policy.delete {
+            let sql = "SELECT min(ord) FROM sightings INDEXED BY sightings_open WHERE epoch = ?1 AND gone IS NULL
+                       AND disposition IN ('archived', 'already_archived') AND at <= ?2";
+            let order: Option<i64> = self
+                .db
+                .prepare_cached(sql)?
+                .query_row(params![epoch as i64, policy.archived_before.as_second()], |row| row.get(0))?;
+            consider(order.map(|order| order as u64));
+        }
+        if policy.delete && policy.delete_excluded {
+            let sql = "SELECT min(ord) FROM sightings WHERE epoch = ?1 AND gone IS NULL AND disposition = 'excluded'
+                       AND at <= ?2";
+            let order: Option<i64> = self
+                .db
+                .prepare_cached(sql)?
+                .query_row(params![epoch as i64, policy.archived_before.as_second()], |row| row.get(0))?;
+            consider(order.map(|order| order as u64));
+        }
+        let sql = format!(
+            "SELECT {ROW} FROM sightings WHERE epoch = ?1 AND gone IS NULL
+             AND disposition IN ('failed', 'unfetchable')"
+        );
+        let mut statement = self.db.prepare_cached(&sql)?;
+        for found in statement.query_map([epoch as i64], row)? {
+            let found = found?;
+            if found.due() <= now {
+                consider(found.seen.order);
+            }
+        }
+        Ok(lowest)
+    }
+
+    /// The epoch that a gateway's folder is in, if it was ever seen under this very name.
+    fn latest_epoch(&self, name: &EpochName) -> Result<Option<(Epoch, String)>> {
+        let sql = "SELECT id, generation, validity, next, present, listed_to,
+                          (SELECT coalesce(max(ord), 0) FROM sightings WHERE epoch = epochs.id)
+                   FROM epochs WHERE kind = ?1 AND host = ?2 AND login = ?3 AND folder = ?4
+                   ORDER BY id DESC LIMIT 1";
+        let mut statement = self.db.prepare_cached(sql)?;
+        Ok(statement
+            .query_row(params![name.kind, name.host, name.login, name.folder], |row| {
+                let next: Option<i64> = row.get(3)?;
+                let present: Option<i64> = row.get(4)?;
+                let epoch = Epoch {
+                    id: row.get::<_, i64>(0)? as u64,
+                    generation: row.get(1)?,
+                    alarm: None,
+                    state: next.zip(present).map(|(next, present)| (next as u64, present as u64)),
+                    listed_to: row.get::<_, i64>(5)? as u64,
+                    highest: row.get::<_, i64>(6)? as u64,
+                };
+                Ok((epoch, row.get(2)?))
+            })
+            .optional()?)
+    }
+
+    /// The epoch of a gateway's folder, for readers (`reconcile`, `--dry-run`); `None`: never seen.
+    pub fn find_epoch(&self, name: &EpochName) -> Result<Option<Epoch>> {
+        Ok(self.latest_epoch(name)?.and_then(|(epoch, validity)| (validity == name.validity).then_some(epoch)))
+    }
+
+    /// Another host under which this login's folder was seen before.
+    fn other_host(&self, name: &EpochName) -> Result<Option<String>> {
+        let sql = "SELECT host FROM epochs WHERE kind = ?1 AND login = ?2 AND folder = ?3 AND host <> ?4
+                   ORDER BY id DESC LIMIT 1";
+        let mut statement = self.db.prepare_cached(sql)?;
+        Ok(statement.query_row(params![name.kind, name.login, name.folder, name.host], |row| row.get(0)).optional()?)
+    }
+}
+
+impl Core {
+    /// The epoch for an opened folder; begins a new one when the name or the validity is another.
+    pub fn epoch(&mut self, name: &EpochName) -> Result<Epoch> {
+        match self.catalogue.latest_epoch(name)? {
+            Some((epoch, validity)) if validity == name.validity => Ok(epoch),
+            Some((epoch, validity)) => {
+                let because = format!("UIDVALIDITY changed from {validity} to {}", name.validity);
+                self.begin_epoch(name, epoch.generation + 1, because.clone(), Some(because))
+            }
+            None => match self.catalogue.other_host(name)? {
+                Some(host) => {
+                    let because = format!("the host changed from {host} to {}", name.host);
+                    self.begin_epoch(name, 0, because.clone(), Some(because))
+                }
+                None => self.begin_epoch(name, 0, "first seen".into(), None),
+            },
+        }
+    }
+
+    /// Begins a new identity space under the same name: the folder is not the one that was recorded.
+    pub fn next_epoch(&mut self, name: &EpochName, because: String) -> Result<Epoch> {
+        let generation = self.catalogue.latest_epoch(name)?.map_or(0, |(epoch, _)| epoch.generation + 1);
+        self.begin_epoch(name, generation, because.clone(), Some(because))
+    }
+
+    fn begin_epoch(
+        &mut self,
+        name: &EpochName,
+        generation: u32,
+        because: String,
+        alarm: Option<String>,
+    ) -> Result<Epoch> {
+        let last: i64 = self.catalogue.db.query_row("SELECT coalesce(max(id), 0) FROM epochs", [], |row| row.get(0))?;
+        let id = last as u64 + 1;
+        self.put(&Record::Epoch(EpochRecord {
+            epoch: id,
+            kind: name.kind.clone(),
+            host: name.host.clone(),
+            login: name.login.clone(),
+            folder: name.folder.clone(),
+            validity: name.validity.clone(),
+            generation,
+            since: self.clock.now(),
+            because,
+        }))?;
+        Ok(Epoch { id, generation, alarm, state: None, listed_to: 0, highest: 0 })
+    }
+
+    /// Records what became of a sighting that has no item.
+    pub fn dispose(&mut self, seen: &Seen, disposition: Disposition, because: &str) -> Result<()> {
+        let at = self.clock.now();
+        self.put(&Record::Disposition(DispositionRecord {
+            disposition,
+            epoch: seen.epoch,
+            sighting: seen.native_id.clone(),
+            order: seen.order,
+            size: seen.size,
+            date: seen.date.clone(),
+            because: because.into(),
+            at,
+            sha256: None,
+            envelope: None,
+        }))
+    }
+
+    /// Records sightings as gone from the gateway.
+    pub fn deleted(&mut self, epoch: u64, natives: Vec<String>, how: DeletedHow) -> Result<()> {
+        if natives.is_empty() {
+            return Ok(());
+        }
+        let at = self.clock.now();
+        self.put(&Record::Deleted(DeletedRecord { deleted: natives, epoch, how, at }))
+    }
+
+    /// Remembers that the folder was listed completely up to `listed_to`, and its counters when nothing is
+    /// left to do. A cache: losing it costs a listing.
+    pub fn listed(&mut self, epoch: u64, listed_to: u64, state: Option<(u64, u64)>) -> Result<()> {
+        // Within the batch's transaction when there is one, so that it is never ahead of the sightings.
+        let mut statement = self
+            .catalogue
+            .db
+            .prepare_cached("UPDATE epochs SET listed_to = ?2, next = ?3, present = ?4 WHERE id = ?1")?;
+        statement.execute(params![
+            epoch as i64,
+            listed_to as i64,
+            state.map(|(next, _)| next as i64),
+            state.map(|(_, present)| present as i64)
+        ])?;
+        Ok(())
+    }
+}

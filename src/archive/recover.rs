@@ -1,0 +1,401 @@
+//! Opening an archive for writing: what the catalogue acknowledges is checked against the packs, complete
+//! batches after it are taken over, a torn tail is set aside. `FORMAT.md` §6.
+//!
+//! Must never: cut anything that was acknowledged, or go on over damage.
+
+use std::sync::Arc;
+
+use super::catalogue::{Acknowledged, Catalogue, Place};
+use super::core::{Core, Limits, OpenPack};
+use super::encode::KnownChunks;
+use super::error::{ArchiveError, ErrorKind, Result, Tried as _};
+use super::frame::{self, Encoder};
+use super::layout::{Layout, Lock};
+use super::pack::{Found, Packs, Scan};
+use super::record::{Head, Record};
+use crate::base::clock::Clock;
+use crate::base::digest::Hasher;
+use crate::base::fsio::{Fs, FsFile};
+
+/// How an archive is opened for writing.
+pub struct OpenOptions {
+    pub layout: Layout,
+    /// Make a new archive where nothing is; without it a missing one is an error.
+    pub create_missing: bool,
+    /// Also in an existing empty folder (`--create-archive`).
+    pub create_in_empty: bool,
+    pub limits: Limits,
+    pub fs: Fs,
+    pub clock: Arc<dyn Clock>,
+    /// Told to whoever finds the archive locked.
+    pub holder: String,
+}
+
+/// One record of a batch that was read, with where it lies.
+pub(super) enum Entry {
+    Chunk { place: Place, head: frame::Head },
+    Record { place: Place, record: Box<Record> },
+}
+
+/// A batch that was read completely and whose commit fits to it.
+pub(super) struct ReadBatch {
+    pub start: u64,
+    pub finish: u64,
+    pub head: Head,
+    pub at: jiff::Timestamp,
+    pub entries: Vec<Entry>,
+}
+
+/// What stands at a place where a batch may begin.
+pub(super) enum Next {
+    Batch(ReadBatch),
+    Seal {
+        place: Place,
+        record: Box<Record>,
+    },
+    End,
+    /// No complete batch, and why.
+    Torn(String),
+}
+
+impl ReadBatch {
+    /// Takes it over into the catalogue; the caller holds the transaction.
+    pub fn apply(&self, catalogue: &Catalogue, pack: u64) -> Result<()> {
+        for entry in &self.entries {
+            match entry {
+                Entry::Chunk { place, head } => catalogue.apply_chunk(&head.payload, head.raw_len, *place)?,
+                Entry::Record { place, record } => catalogue.apply(record, *place)?,
+            }
+        }
+        catalogue.apply_commit(&Acknowledged { head: self.head, pack, start: self.start, finish: self.finish }, self.at)
+    }
+}
+
+/// Reads the batch that begins at `scan.at`, and proves it against its commit and the chain so far.
+pub(super) fn next_batch(scan: &mut Scan<'_>, chain: Head) -> Result<Next> {
+    let start = scan.at;
+    let mut digests = Hasher::new();
+    let mut entries = Vec::new();
+    loop {
+        let offset = scan.at;
+        let found = match scan.next()? {
+            Some(found) => found,
+            None if entries.is_empty() => return Ok(Next::End),
+            None => return Ok(Next::Torn(format!("the batch at byte {start} has no commit"))),
+        };
+        match found {
+            Found::Damage { offset, error, .. } => return Ok(Next::Torn(format!("{error} (byte {offset})"))),
+            Found::Index { .. } if entries.is_empty() => {}
+            Found::Index { .. } => return Ok(Next::Torn(format!("an index in the middle of a batch (byte {offset})"))),
+            Found::Chunk { place, head } => {
+                digests.update(head.record_digest().as_bytes());
+                entries.push(Entry::Chunk { place, head });
+            }
+            Found::Record { place, head, record } => match *record {
+                Record::Commit(commit) => {
+                    let batch = digests.finish();
+                    let records = entries.len() as u64;
+                    let hash = frame::commit_hash(commit.commit, commit.previous, records, batch, &commit.time);
+                    let fits = commit.records == records
+                        && commit.batch == batch
+                        && commit.hash == hash
+                        && commit.previous == chain.hash
+                        && commit.commit == chain.seq + 1;
+                    let at = match commit.time.parse() {
+                        Ok(at) if fits => at,
+                        _ => return Ok(Next::Torn(format!("commit {} does not fit (byte {offset})", commit.commit))),
+                    };
+                    let head = Head { seq: commit.commit, hash };
+                    return Ok(Next::Batch(ReadBatch { start, finish: scan.at, head, at, entries }));
+                }
+                Record::Seal(_) if entries.is_empty() => return Ok(Next::Seal { place, record }),
+                Record::Seal(_) => {
+                    return Ok(Next::Torn(format!("a seal in the middle of a batch (byte {offset})")));
+                }
+                _ => {
+                    digests.update(head.record_digest().as_bytes());
+                    entries.push(Entry::Record { place, record });
+                }
+            },
+        }
+    }
+}
+
+/// Whether a commit later than `next` stands anywhere after `from`: then what lies between is damage and
+/// not the torn end of the last batch. (The commit of the torn batch itself may well have reached the
+/// disk before the rest of it.)
+pub(super) fn has_later_commit(file: &FsFile, pack: u64, from: u64, next: u64) -> Result<bool> {
+    let mut scan = Scan::new(file, pack, from).tried("read", file.path())?;
+    while let Some(found) = scan.next()? {
+        if let Found::Record { record, .. } = found
+            && let Record::Commit(commit) = *record
+            && commit.commit > next
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+impl Core {
+    /// Opens an archive, alone, and brings catalogue and packs together. The strings say what was mended.
+    pub(super) fn open(options: OpenOptions) -> Result<(Core, Vec<String>)> {
+        let OpenOptions { layout, create_missing, create_in_empty, limits, fs, clock, holder } = options;
+        let missing = !layout.identity_file().exists();
+        let may_create = if layout.root.exists() {
+            create_in_empty && std::fs::read_dir(&layout.root).is_ok_and(|mut entries| entries.next().is_none())
+        } else {
+            create_missing
+        };
+        let identity = if missing && may_create {
+            layout.create(&fs, layout.root.exists(), clock.now())?
+        } else {
+            layout.identity()?
+        };
+        let lock = Lock::take(&layout, &holder)?;
+        let catalogue = open_catalogue(&layout, identity.archive)?;
+        let known = KnownChunks::new(Catalogue::open_to_read(&layout.catalogue, identity.archive)?);
+        let ack = catalogue.acknowledged()?;
+        let next_item = catalogue.last_item()? + 1;
+        let encoder = Encoder::new().tried("compress for", &layout.root)?;
+        let head = ack.map_or(Head { seq: 0, hash: frame::genesis(identity.archive) }, |ack| ack.head);
+        let mut core = Core {
+            packs: Packs::new(layout.clone()),
+            fs,
+            clock,
+            layout,
+            identity,
+            catalogue,
+            head,
+            pack: None,
+            last_pack: 0,
+            batch: None,
+            encoder,
+            limits,
+            known,
+            in_doubt: false,
+            next_item,
+            _lock: lock,
+        };
+        let mended = core.recover(ack)?;
+        core.next_item = core.catalogue.last_item()? + 1;
+        Ok((core, mended))
+    }
+
+    fn recover(&mut self, ack: Option<Acknowledged>) -> Result<Vec<String>> {
+        self.check_packs()?;
+        let there = self.layout.list_packs()?;
+        let mut mended = Vec::new();
+        let (mut no, mut at) = match ack {
+            Some(ack) => {
+                self.check_acknowledged(&ack)?;
+                (ack.pack, ack.finish)
+            }
+            None => (1, 0),
+        };
+        self.last_pack = no.saturating_sub(1).max(ack.map_or(0, |ack| ack.pack));
+        let mut taken = 0u64;
+        while there.contains(&no) {
+            let newest = there.last() == Some(&no);
+            let path = self.layout.pack(no);
+            let reader = self.fs.open_read_only(&path).tried("open", &path)?;
+            let mut scan = Scan::new(&reader, no, at).tried("read", &path)?;
+            let mut sealed = false;
+            let mut torn = None;
+            let mut end = at;
+            loop {
+                match next_batch(&mut scan, self.head)? {
+                    Next::End => break,
+                    Next::Seal { place, record } => {
+                        sealed = true;
+                        end = scan.at;
+                        if !self.is_sealed(no)? {
+                            self.catalogue.begin()?;
+                            self.catalogue.apply(&record, place)?;
+                            self.catalogue.commit()?;
+                        }
+                    }
+                    Next::Batch(batch) => {
+                        self.take_over(no, &reader, &batch)?;
+                        taken += 1;
+                        end = batch.finish;
+                    }
+                    Next::Torn(why) => {
+                        torn = Some(why);
+                        break;
+                    }
+                }
+            }
+            if let Some(why) = torn {
+                if !newest || sealed || has_later_commit(&reader, no, end, self.head.seq + 1)? {
+                    return Err(ArchiveError::damaged(format!(
+                        "pack {no:06} is damaged after byte {end}: {why}; nothing was cut"
+                    )));
+                }
+                mended.push(self.set_aside(no, end, &why)?);
+            }
+            self.last_pack = self.last_pack.max(no);
+            if end == 0 {
+                // Nothing of it was ever committed: it went aside as a whole, the number is free again.
+                self.last_pack = no - 1;
+                break;
+            }
+            if !sealed {
+                let file = self.fs.open(&path).tried("open", &path)?;
+                self.pack = Some(OpenPack { no, file, committed: end, len: end, buffer: Vec::new(), is_new: false });
+                if !newest || end > self.limits.pack_bytes_max {
+                    self.seal()?;
+                }
+            }
+            no += 1;
+            at = 0;
+        }
+        if taken > 0 {
+            mended.push(format!("{taken} complete batches were found in the packs and taken over into the catalogue"));
+        }
+        for line in &mended {
+            self.event("recovered", "agent", serde_json::json!({ "did": line }))?;
+        }
+        self.close()?;
+        Ok(mended)
+    }
+
+    /// A missing or shortened pack stops everything.
+    fn check_packs(&self) -> Result<()> {
+        for (no, bytes, sealed) in self.catalogue.packs()? {
+            let path = self.layout.pack(no);
+            let len = match std::fs::metadata(&path) {
+                Ok(metadata) => metadata.len(),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    return Err(ArchiveError::damaged(format!("pack {no:06} is missing ({})", path.display())));
+                }
+                Err(error) => return Err(ArchiveError::io("read", &path, &error)),
+            };
+            if len < bytes || (sealed && len != bytes) {
+                return Err(ArchiveError::damaged(format!(
+                    "pack {no:06} has {len} bytes where the catalogue says {bytes} ({})",
+                    path.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_sealed(&self, no: u64) -> Result<bool> {
+        Ok(self.catalogue.packs()?.iter().any(|(pack, _, sealed)| *pack == no && *sealed))
+    }
+
+    /// The acknowledged commit must stand where the catalogue says, unchanged.
+    fn check_acknowledged(&mut self, ack: &Acknowledged) -> Result<()> {
+        let there = self.packs.file(ack.pack).and_then(|file| {
+            let mut scan = Scan::new(file, ack.pack, ack.start).tried("read", file.path())?;
+            scan.end = scan.end.min(ack.finish);
+            let mut last = None;
+            while let Some(found) = scan.next()? {
+                last = match found {
+                    Found::Record { record, .. } => match *record {
+                        Record::Commit(commit) => Some(Head { seq: commit.commit, hash: commit.hash }),
+                        _ => None,
+                    },
+                    Found::Damage { offset, error, .. } => {
+                        return Err(super::pack::damaged_at(ack.pack, offset, &error));
+                    }
+                    Found::Chunk { .. } | Found::Index { .. } => None,
+                };
+            }
+            Ok(last)
+        })?;
+        if there == Some(ack.head) {
+            return Ok(());
+        }
+        Err(ArchiveError::damaged(format!(
+            "commit {} of the catalogue is not in pack {:06} at byte {}: the packs are older than the catalogue, \
+             or another archive's",
+            ack.head.seq, ack.pack, ack.start
+        )))
+    }
+
+    /// A complete batch after the acknowledged one. Its bytes are written anew before the sync: after a
+    /// failed sync the system may call pages clean that never reached the disk.
+    fn take_over(&mut self, no: u64, reader: &FsFile, batch: &ReadBatch) -> Result<()> {
+        let path = self.layout.pack(no);
+        if !self.is_sealed(no)? {
+            // Sealed and read-only: it was synced when it was sealed.
+            let read_only = std::fs::metadata(&path).tried("read", &path)?.permissions().readonly();
+            let mut writer = if read_only { None } else { Some(self.fs.open(&path).tried("open", &path)?) };
+            if let Some(writer) = &mut writer {
+                let mut buffer = vec![0u8; 1024 * 1024];
+                let mut at = batch.start;
+                while at < batch.finish {
+                    let n = (buffer.len() as u64).min(batch.finish - at) as usize;
+                    reader.read_exact_at(at, &mut buffer[..n]).tried("read", &path)?;
+                    writer.write_at(at, &buffer[..n]).tried("write", &path)?;
+                    at += n as u64;
+                }
+                writer.sync().tried("sync", &path)?;
+            }
+            let folder = self.layout.packs();
+            self.fs.sync_dir(&folder).tried("sync", &folder)?;
+        }
+        self.catalogue.begin()?;
+        let applied = batch.apply(&self.catalogue, no);
+        if let Err(error) = applied {
+            self.catalogue.rollback();
+            return Err(error);
+        }
+        self.fs.step("taken over").tried("commit the catalogue of", &path)?;
+        self.catalogue.commit()?;
+        self.head = batch.head;
+        Ok(())
+    }
+
+    /// Copies a torn tail away, durably, and only then cuts it off.
+    fn set_aside(&mut self, no: u64, end: u64, why: &str) -> Result<String> {
+        let path = self.layout.pack(no);
+        let mut file = self.fs.open(&path).tried("open", &path)?;
+        let len = file.len().tried("read", &path)?;
+        let stamp = self.clock.now().as_millisecond();
+        let aside = self.layout.torn().join(format!("{no:06}-from-{end}-{stamp}.tail"));
+        let mut copy = self.fs.create(&aside).tried("create", &aside)?;
+        let mut buffer = vec![0u8; 1024 * 1024];
+        let mut at = end;
+        while at < len {
+            let n = (buffer.len() as u64).min(len - at) as usize;
+            file.read_exact_at(at, &mut buffer[..n]).tried("read", &path)?;
+            copy.write_at(at - end, &buffer[..n]).tried("write", &aside)?;
+            at += n as u64;
+        }
+        copy.sync().tried("sync", &aside)?;
+        self.fs.sync_dir(&self.layout.torn()).tried("sync", &self.layout.torn())?;
+        if end == 0 {
+            drop(file);
+            self.packs.close(no);
+            self.fs.remove(&path).tried("remove", &path)?;
+            let folder = self.layout.packs();
+            self.fs.sync_dir(&folder).tried("sync", &folder)?;
+        } else {
+            file.set_len(end).tried("shorten", &path)?;
+            file.sync().tried("sync", &path)?;
+        }
+        Ok(format!(
+            "the last {} bytes of pack {no:06} belong to no complete batch ({why}); they were moved to {}",
+            len - end,
+            aside.display()
+        ))
+    }
+}
+
+fn open_catalogue(layout: &Layout, archive: uuid::Uuid) -> Result<Catalogue> {
+    if layout.catalogue.exists() {
+        return Catalogue::open(&layout.catalogue, archive);
+    }
+    Err(missing_catalogue(layout))
+}
+
+pub(super) fn missing_catalogue(layout: &Layout) -> ArchiveError {
+    ArchiveError::new(
+        ErrorKind::Damaged,
+        format!("the archive {} has no catalogue ({})", layout.root.display(), layout.catalogue.display()),
+    )
+    .hint("`gatepost rebuild` makes it anew from the packs; nothing is lost")
+}

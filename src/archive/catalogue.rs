@@ -78,6 +78,22 @@ impl Catalogue {
         private_file(path)?;
         let db = Connection::open(path)?;
         tune(&db)?;
+        Catalogue::with_schema(db, archive)
+    }
+
+    /// The same, for a file that counts only once it was filled, closed and synced by the caller: one file
+    /// without a journal beside it, and nothing of it survives a crash.
+    pub fn create_unsynced(path: &Path, archive: uuid::Uuid) -> Result<Catalogue> {
+        private_file(path)?;
+        let db = Connection::open(path)?;
+        db.pragma_update(None, "journal_mode", "MEMORY")?;
+        db.pragma_update(None, "synchronous", "OFF")?;
+        db.pragma_update(None, "cache_size", -16384)?;
+        db.set_prepared_statement_cache_capacity(64);
+        Catalogue::with_schema(db, archive)
+    }
+
+    fn with_schema(db: Connection, archive: uuid::Uuid) -> Result<Catalogue> {
         db.execute_batch(SCHEMA)?;
         let mut meta = db.prepare("INSERT INTO meta VALUES (?1, ?2)")?;
         meta.execute(params!["schema", SCHEMA_VERSION.to_string()])?;
@@ -116,6 +132,13 @@ impl Catalogue {
                 .hint("check `[archive] catalogue`, or move the file away and run `gatepost rebuild`"));
         }
         Ok(self)
+    }
+
+    /// The archive that this catalogue says it belongs to, before anything else of it is believed.
+    pub fn archive_named(path: &Path) -> Result<Option<String>> {
+        let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        db.busy_timeout(std::time::Duration::from_secs(10))?;
+        Catalogue { db }.meta("archive")
     }
 
     fn meta(&self, key: &str) -> Result<Option<String>> {

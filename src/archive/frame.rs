@@ -175,7 +175,7 @@ impl Head {
 
     /// What the commit chain holds of this record; independent of its stored form.
     pub fn record_digest(&self) -> Digest {
-        Digest::of(format!("gatepost-record-1\n{}\n{}\n{}\n", self.kind as u8, self.raw_len, self.payload).as_bytes())
+        record_digest(self.kind, self.raw_len, self.payload)
     }
 
     /// Tests the stored bytes and gives the payload.
@@ -227,6 +227,11 @@ impl Encoder {
         };
         Ok(Framed { head, stored })
     }
+}
+
+/// `FORMAT.md` §3.
+pub fn record_digest(kind: Kind, raw_len: u64, payload: Digest) -> Digest {
+    Digest::of(format!("gatepost-record-1\n{}\n{raw_len}\n{payload}\n", kind as u8).as_bytes())
 }
 
 /// The hash of the commit before the first one.

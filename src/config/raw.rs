@@ -1,0 +1,364 @@
+//! Typed access to the TOML tree, which notes every mistake and goes on.
+//!
+//! Not derived with serde: a derived reader stops at the first unknown key or wrong type, and an
+//! administrator who mends a file mistake by mistake, restart by restart, is badly served. Here the tree
+//! is walked with its spans, unknown keys are looked up in [`keys`], and all mistakes are collected.
+//!
+//! No message may hold a value that could be a secret, or quote a line: of syntax errors only the
+//! parser's description is used, never its rendering with the source.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{ConfigError, ConfigErrors};
+use super::keys::{self, Keys};
+
+/// A file being read, and what was found wrong with it so far.
+pub struct Doc<'a> {
+    file: &'a Path,
+    text: &'a str,
+    errors: RefCell<Vec<ConfigError>>,
+    notices: RefCell<Vec<String>>,
+}
+
+/// One table of the file.
+pub struct Table<'a, 'd> {
+    doc: &'d Doc<'a>,
+    entries: &'d DeTable<'a>,
+    keys: &'static Keys,
+    /// For people, without the key: `profile "journal" → imap`; empty at the top.
+    path: String,
+    line: usize,
+}
+
+/// A value and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<T> {
+    pub value: T,
+    pub line: usize,
+}
+
+/// Parses the text; syntax errors, one per line, end the matter at once.
+pub fn parse<'a>(file: &Path, text: &'a str) -> Result<Spanned<DeTable<'a>>, ConfigErrors> {
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    let mut found: Vec<ConfigError> = Vec::new();
+    for error in errors {
+        let line = error.span().map(|span| line_of(text, &span));
+        // What follows the first error of a line is usually its echo.
+        if found.iter().any(|earlier| earlier.line == line) {
+            continue;
+        }
+        found.push(ConfigError {
+            file: Some(file.to_owned()),
+            line,
+            key: None,
+            what: format!("this is no valid TOML: {}", error.message()),
+            hint: Some(
+                "text stands in quotes (\"…\"; a backslash is doubled, or write '…'), every key stands once".into(),
+            ),
+        });
+    }
+    if found.is_empty() { Ok(tree) } else { Err(ConfigErrors(found)) }
+}
+
+fn line_of(text: &str, span: &Range<usize>) -> usize {
+    let before = text.as_bytes().get(..span.start).unwrap_or(text.as_bytes());
+    1 + before.iter().filter(|&&byte| byte == b'\n').count()
+}
+
+impl<'a> Doc<'a> {
+    pub fn new(file: &'a Path, text: &'a str) -> Doc<'a> {
+        Doc { file, text, errors: RefCell::default(), notices: RefCell::default() }
+    }
+
+    pub fn file(&self) -> &Path {
+        self.file
+    }
+
+    pub fn top<'d>(&'d self, tree: &'d Spanned<DeTable<'a>>) -> Table<'a, 'd> {
+        let table = Table { doc: self, entries: tree.get_ref(), keys: &keys::TOP, path: String::new(), line: 1 };
+        table.check_keys();
+        table
+    }
+
+    pub fn error(&self, line: usize, key: String, what: impl Into<String>, hint: &str) {
+        let hint = Some(hint).filter(|hint| !hint.is_empty()).map(str::to_owned);
+        let (file, key) = (Some(self.file.to_owned()), Some(key).filter(|key| !key.is_empty()));
+        self.errors.borrow_mut().push(ConfigError { file, line: Some(line), key, what: what.into(), hint });
+    }
+
+    pub fn notice(&self, line: usize, key: &str, text: &str) {
+        self.notices.borrow_mut().push(format!("{}:{line}: {key}: {text}", self.file.display()));
+    }
+
+    /// The notices, or all mistakes in the order of the file.
+    pub fn finish(self) -> Result<Vec<String>, ConfigErrors> {
+        let mut errors = self.errors.into_inner();
+        if errors.is_empty() {
+            return Ok(self.notices.into_inner());
+        }
+        errors.sort_by_key(|error| error.line);
+        Err(ConfigErrors(errors))
+    }
+}
+
+impl<'a, 'd> Table<'a, 'd> {
+    pub fn doc(&self) -> &'d Doc<'a> {
+        self.doc
+    }
+
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
+    /// The path of a key in this table, for people.
+    pub fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{} → {key}", self.path) }
+    }
+
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Where a key stands, or its table when it does not.
+    pub fn line_of(&self, key: &str) -> usize {
+        self.entries.get_key_value(key).map_or(self.line, |(key, _)| line_of(self.doc.text, &key.span()))
+    }
+
+    /// Notes a mistake at a key that is there.
+    pub fn wrong(&self, key: &str, what: impl Into<String>, hint: &str) {
+        self.doc.error(self.line_of(key), self.path_of(key), what, hint);
+    }
+
+    /// Notes that a key is not there. The name of a table stands in for its line in what follows.
+    pub fn missing(&self, key: &str, hint: &str) {
+        self.doc.error(self.line, self.path_of(key), "is missing", hint);
+    }
+
+    pub fn notice(&self, key: &str, text: &str) {
+        self.doc.notice(self.line_of(key), &self.path_of(key), text);
+    }
+
+    pub fn string(&self, key: &str) -> Option<&'d str> {
+        match self.value(key)? {
+            DeValue::String(text) => Some(text),
+            other => self.mistyped(key, "text in quotes", other),
+        }
+    }
+
+    /// A string that is there and not empty; `hint` says what belongs there.
+    pub fn required(&self, key: &str, hint: &str) -> Option<&'d str> {
+        if !self.has(key) {
+            self.missing(key, hint);
+        }
+        self.filled(key, hint)
+    }
+
+    /// A string that is not empty, where the key is there at all.
+    pub fn filled(&self, key: &str, hint: &str) -> Option<&'d str> {
+        let text = self.string(key)?.trim();
+        if text.is_empty() {
+            self.wrong(key, "is empty", hint);
+            return None;
+        }
+        Some(text)
+    }
+
+    pub fn boolean(&self, key: &str) -> Option<bool> {
+        match self.value(key)? {
+            DeValue::Boolean(value) => Some(*value),
+            DeValue::String(text) if matches!(text.as_ref(), "true" | "false") => {
+                self.wrong(
+                    key,
+                    "is text, but true or false is expected",
+                    &format!("leave out the quotes: `{key} = {text}`"),
+                );
+                None
+            }
+            other => self.mistyped(key, "true or false", other),
+        }
+    }
+
+    /// A whole number in `range`.
+    pub fn integer(&self, key: &str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
+        let value = match self.value(key)? {
+            DeValue::Integer(value) => value,
+            other => return self.mistyped(key, "a number without quotes", other),
+        };
+        match i64::from_str_radix(value.as_str(), value.radix()) {
+            Ok(number) if range.contains(&number) => Some(number),
+            _ => {
+                let what = format!("{value} is not between {} and {}", range.start(), range.end());
+                self.wrong(key, what, "");
+                None
+            }
+        }
+    }
+
+    /// One word out of a closed set.
+    pub fn choice<T: Copy>(&self, key: &str, choices: &[(&'static str, T)]) -> Option<T> {
+        let text = self.string(key)?;
+        let word = text.trim().to_ascii_lowercase();
+        if let Some((_, value)) = choices.iter().find(|(name, _)| *name == word) {
+            return Some(*value);
+        }
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        let hint = match keys::nearest(text, names.iter().copied()) {
+            Some(near) => format!("did you mean \"{near}\"? It is one of: {}", names.join(", ")),
+            None => format!("it is one of: {}", names.join(", ")),
+        };
+        self.wrong(key, format!("{text:?} is not known"), &hint);
+        None
+    }
+
+    /// A duration or a size, read by one of `base::units`.
+    pub fn unit<T>(
+        &self,
+        key: &str,
+        parse: fn(&str) -> Result<T, crate::base::units::BadUnit>,
+        example: &str,
+    ) -> Option<T> {
+        let text = match self.value(key)? {
+            DeValue::String(text) => text.to_string(),
+            // Let the parser of units say what is wrong with a bare number.
+            DeValue::Integer(number) => number.as_str().to_owned(),
+            other => return self.mistyped(key, &format!("a number with a unit in quotes, such as {example},"), other),
+        };
+        parse(&text).map_err(|bad| self.wrong(key, bad.what, &bad.hint)).ok()
+    }
+
+    /// A list of strings; what is no string in it is noted and left out.
+    pub fn strings(&self, key: &str) -> Option<Vec<Found<&'d str>>> {
+        let list = match self.value(key)? {
+            DeValue::Array(list) => list,
+            DeValue::String(text) => {
+                self.wrong(key, "is text, but a list is expected", &format!("write `{key} = [{:?}]`", text.as_ref()));
+                return None;
+            }
+            other => return self.mistyped(key, "a list such as [\"…\", \"…\"]", other),
+        };
+        let mut found = Vec::with_capacity(list.len());
+        for entry in list.iter() {
+            let line = line_of(self.doc.text, &entry.span());
+            match entry.get_ref() {
+                DeValue::String(text) => found.push(Found { value: text.as_ref(), line }),
+                other => {
+                    let what = format!("holds {}, but only text in quotes is expected", article(other));
+                    self.doc.error(line, self.path_of(key), what, "");
+                }
+            }
+        }
+        Some(found)
+    }
+
+    /// A table within this one; `None` when it is absent or no table (which is noted).
+    pub fn table(&self, key: &str, keys: &'static Keys) -> Option<Table<'a, 'd>> {
+        match self.value(key)? {
+            DeValue::Table(entries) => {
+                let table = Table { doc: self.doc, entries, keys, path: self.path_of(key), line: self.line_of(key) };
+                table.check_keys();
+                Some(table)
+            }
+            DeValue::Array(_) => {
+                let header = keys.table;
+                self.wrong(
+                    key,
+                    "stands here several times, but can stand only once",
+                    &format!("write [{header}] in single brackets"),
+                );
+                None
+            }
+            other => self.mistyped(key, &format!("a table [{}]", keys.table), other),
+        }
+    }
+
+    /// Tables in double brackets. Each is called after what `name` finds in it, else by its number.
+    pub fn tables(&self, key: &str, keys: &'static Keys, name_key: &str) -> Vec<Table<'a, 'd>> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        let list = match value {
+            DeValue::Array(list) => list,
+            DeValue::Table(_) => {
+                let header = keys.table;
+                self.wrong(key, "is written in single brackets", &format!("there can be several: write [[{header}]]"));
+                return Vec::new();
+            }
+            other => {
+                let _: Option<()> = self.mistyped(key, &format!("tables [[{}]]", keys.table), other);
+                return Vec::new();
+            }
+        };
+        let mut tables = Vec::with_capacity(list.len());
+        for (at, entry) in list.iter().enumerate() {
+            let line = line_of(self.doc.text, &entry.span());
+            let DeValue::Table(entries) = entry.get_ref() else {
+                self.doc.error(
+                    line,
+                    self.path_of(key),
+                    format!("holds {}, but only tables are expected", article(entry.get_ref())),
+                    "",
+                );
+                continue;
+            };
+            let name =
+                entries.get(name_key).and_then(|value| value.get_ref().as_str()).filter(|name| !name.trim().is_empty());
+            let called = match name {
+                Some(name) => format!("{key} {name:?}"),
+                None => format!("{key} number {}", at + 1),
+            };
+            let table = Table { doc: self.doc, entries, keys, path: self.path_of(&called), line };
+            table.check_keys();
+            tables.push(table);
+        }
+        tables
+    }
+
+    /// The bare value, for keys of several shapes.
+    pub fn value(&self, key: &str) -> Option<&'d DeValue<'a>> {
+        debug_assert!(self.keys.known.contains(&key), "{key} is not in the list of {}", self.keys.table);
+        self.entries.get(key).map(Spanned::get_ref)
+    }
+
+    pub fn mistyped<T>(&self, key: &str, expected: &str, found: &DeValue<'_>) -> Option<T> {
+        self.wrong(key, format!("is {}, but {expected} is expected", article(found)), "");
+        None
+    }
+
+    fn check_keys(&self) {
+        for key in self.entries.keys() {
+            let name = key.get_ref().as_ref();
+            if self.keys.known.contains(&name) {
+                continue;
+            }
+            let line = line_of(self.doc.text, &key.span());
+            if let Some((_, hint)) = self.keys.later.iter().find(|(later, _)| *later == name) {
+                self.doc.error(line, self.path_of(name), "is not available in this version", hint);
+                continue;
+            }
+            let words = self.keys.known.iter().chain(self.keys.later.iter().map(|(name, _)| name));
+            let hint = match keys::nearest(name, words.copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here: {}", self.keys.known.join(", ")),
+            };
+            self.doc.error(line, self.path_of(name), "unknown key", &hint);
+        }
+    }
+}
+
+fn article(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "text",
+        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}

@@ -75,7 +75,8 @@ impl Layout {
         let mut numbers = Vec::new();
         for entry in std::fs::read_dir(&folder).tried("read", &folder)? {
             let name = entry.tried("read", &folder)?.file_name();
-            let number: Option<u64> = name.to_str().and_then(|name| name.strip_suffix(".pack.zst")).and_then(|n| n.parse().ok());
+            let number: Option<u64> =
+                name.to_str().and_then(|name| name.strip_suffix(".pack.zst")).and_then(|n| n.parse().ok());
             numbers.extend(number);
         }
         numbers.sort_unstable();

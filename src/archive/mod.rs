@@ -23,12 +23,13 @@ mod record;
 mod recover;
 mod writer;
 
+pub use self::catalogue::Catalogue;
 pub use self::core::{Committed, Core, Limits, Outcome, Receipt, Seen, Submission};
 pub use self::encode::{KnownChunks, PreparedChunk, PreparedItem, prepare, sha256};
 pub use self::error::{ArchiveError, ErrorKind, Result};
 pub use self::frame::Encoder;
 pub use self::layout::Layout;
-pub use self::ledger::{DeletePolicy, Epoch, EpochName, Row};
+pub use self::ledger::{DeletePolicy, Epoch, EpochName, LastRun, Row};
 pub use self::record::{
     ChunkRef, DeletedHow, Disposition, Filing, Folder, Head, ItemRecord, PersonRecord, StoredMessage,
 };

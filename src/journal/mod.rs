@@ -24,6 +24,15 @@ pub enum Format {
     Plain,
 }
 
+impl Format {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Format::Exchange => "exchange",
+            Format::Plain => "plain",
+        }
+    }
+}
+
 /// How the original lies in its range of the item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

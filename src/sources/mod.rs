@@ -105,6 +105,11 @@ impl ItemBytes {
         ItemBytes { inner: Inner::Memory(bytes), _permit: permit }
     }
 
+    /// Lets the bytes go and keeps their share of the window.
+    pub fn into_permit(self) -> Option<OwnedSemaphorePermit> {
+        self._permit
+    }
+
     pub fn spool(file: SpoolFile, permit: Option<OwnedSemaphorePermit>) -> ItemBytes {
         ItemBytes { inner: Inner::Spool(file), _permit: permit }
     }

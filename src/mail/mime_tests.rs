@@ -1,0 +1,3 @@
+//! Tests of the scanner, the hostile ones included.
+
+use super::*;

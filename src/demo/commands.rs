@@ -70,7 +70,8 @@ impl Session {
             let folder = folder_name(&name).to_owned();
             let Some(found) = state.folders.get(&folder) else { return no("[NONEXISTENT] No such folder") };
             let unseen = found.mails().iter().position(|mail| !mail.has_flag("\\Seen"));
-            let open = Open { folder, validity: found.validity, read_only, view: found.uids() };
+            let (validity, revision) = (found.validity, found.revision);
+            let open = Open { folder, validity, read_only, revision, view: found.uids() };
             let next = found.next;
             state.counters.selects += 1;
             (open, next, unseen)

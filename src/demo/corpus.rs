@@ -158,7 +158,7 @@ impl Corpus {
             bcc: String::new(),
             subject: subject.clone(),
             date,
-            message_id: format!("<{:016x}.{n}@{domain}>", random.next()),
+            message_id: format!("<{:016x}.{n}@{domain}>", random.draw()),
             text: text(&mut random, self.size(TEXT_BYTES)),
             html: None,
             attachments,
@@ -244,7 +244,7 @@ impl Corpus {
                 recurring.push(n);
                 self.seed.wrapping_add(n as u64)
             } else {
-                random.next()
+                random.draw()
             };
             all.push(self.attachment(seed));
         }

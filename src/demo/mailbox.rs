@@ -54,17 +54,20 @@ impl Mail {
 pub(super) struct Folder {
     pub validity: u32,
     pub next: u32,
+    /// Rises with every change of which mails there are.
+    pub revision: u64,
     mails: Vec<Mail>,
 }
 
 impl Folder {
     pub fn new(validity: u32) -> Folder {
-        Folder { validity, next: 1, mails: Vec::new() }
+        Folder { validity, next: 1, revision: 0, mails: Vec::new() }
     }
 
     pub fn append(&mut self, bytes: Arc<[u8]>, date: Option<Timestamp>) -> u32 {
         let uid = self.next;
         self.next += 1;
+        self.revision += 1;
         self.mails.push(Mail::new(uid, bytes, date));
         uid
     }
@@ -88,11 +91,13 @@ impl Folder {
     }
 
     pub fn remove(&mut self, goes: impl Fn(&Mail) -> bool) {
+        self.revision += 1;
         self.mails.retain(|mail| !goes(mail));
     }
 
     /// Other mails under the same UIDVALIDITY, as after a restore from an old backup: UIDNEXT may fall.
     pub fn restore(&mut self, mut mails: Vec<Mail>) {
+        self.revision += 1;
         mails.sort_by_key(|mail| mail.uid);
         mails.dedup_by_key(|mail| mail.uid);
         self.next = mails.last().map_or(1, |mail| mail.uid + 1);

@@ -15,11 +15,12 @@
 //! | `session`, `commands`, `fetch` | one connection; what each command does |
 //! | [`message`], [`report`] | write mails, and journal reports as Exchange does |
 //! | [`random`] | a small seeded generator |
-//! | [`samples`] | a few dozen varied items for the demo |
+//! | [`samples`], `draft` | a few dozen varied items for the demo |
 //! | [`corpus`] | thousands of generated items whose expected filings are known |
 
 mod commands;
 pub mod corpus;
+mod draft;
 pub mod fault;
 mod fetch;
 pub mod mailbox;

@@ -5,13 +5,11 @@
 
 use jiff::Timestamp;
 
-use super::message::{Attachment, Message};
+use super::draft::Draft;
+use super::message::Attachment;
 use super::random::Random;
-use super::report::{EnvelopeEncoding, ExpectedFiling, Report, direct, expected_filings, through};
+use super::report::{EnvelopeEncoding, ExpectedFiling, direct, through};
 use crate::mail::envelope::{Envelope, Recipient, Role, Via};
-
-/// 2026-02-02 07:30 UTC, a Monday.
-const FIRST_S: i64 = 1_770_017_400;
 
 /// One item of the demo mailbox.
 #[derive(Clone, Debug)]
@@ -27,135 +25,6 @@ pub struct Sample {
     pub filings: Vec<ExpectedFiling>,
     /// False: it is to be quarantined.
     pub decodes: bool,
-}
-
-fn at(n: usize) -> Timestamp {
-    Timestamp::from_second(FIRST_S + n as i64 * 1_380).unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
-/// `anna@corp.example` → `Anna <anna@corp.example>`.
-fn named(address: &str) -> String {
-    let local = address.split('@').next().unwrap_or_default();
-    let name: String = local.chars().take(1).flat_map(char::to_uppercase).chain(local.chars().skip(1)).collect();
-    format!("{name} <{address}>")
-}
-
-/// A plan of one sample, with what most of them share.
-struct Draft {
-    name: &'static str,
-    sender: &'static str,
-    on_behalf_of: Option<&'static str>,
-    recipients: Vec<Recipient>,
-    /// `To` as the original shows it; empty: the To recipients.
-    shown_to: &'static str,
-    subject: &'static str,
-    text: &'static str,
-    html: Option<&'static str>,
-    attachments: Vec<Attachment>,
-    inner_bcc: &'static str,
-    encoding: EnvelopeEncoding,
-}
-
-impl Draft {
-    fn new(
-        name: &'static str,
-        sender: &'static str,
-        recipients: Vec<Recipient>,
-        subject: &'static str,
-        text: &'static str,
-    ) -> Draft {
-        Draft {
-            name,
-            sender,
-            on_behalf_of: None,
-            recipients,
-            shown_to: "",
-            subject,
-            text,
-            html: None,
-            attachments: Vec::new(),
-            inner_bcc: "",
-            encoding: EnvelopeEncoding::Plain,
-        }
-    }
-
-    fn envelope(&self) -> Envelope {
-        Envelope {
-            sender: Some(self.sender.to_owned()).filter(|sender| !sender.is_empty()),
-            on_behalf_of: self.on_behalf_of.map(str::to_owned),
-            recipients: self.recipients.clone(),
-        }
-    }
-
-    fn message(&self, n: usize, hop: &str) -> Message {
-        let shown = |role| {
-            let direct = self.recipients.iter().filter(|recipient| recipient.role == role && recipient.via.is_none());
-            direct.map(|recipient| named(&recipient.address)).collect::<Vec<_>>().join(", ")
-        };
-        let domain = self.sender.rsplit_once('@').map_or("corp.example", |(_, domain)| domain);
-        let from = match (self.on_behalf_of, self.sender) {
-            (Some(owner), _) => named(owner),
-            (None, "") => "Mail Delivery System <postmaster@supplier.example>".to_owned(),
-            (None, sender) => named(sender),
-        };
-        Message {
-            trace: vec![(
-                "Received".into(),
-                format!("from client.{domain} by {hop} with ESMTPS;\r\n\t{}", super::message::rfc5322_date(at(n))),
-            )],
-            from,
-            to: if self.shown_to.is_empty() { shown(Role::To) } else { self.shown_to.to_owned() },
-            cc: shown(Role::Cc),
-            bcc: self.inner_bcc.to_owned(),
-            subject: self.subject.to_owned(),
-            date: at(n),
-            message_id: format!("<sample-{n:02}@{domain}>"),
-            text: self.text.to_owned(),
-            html: self.html.map(str::to_owned),
-            attachments: self.attachments.clone(),
-        }
-    }
-
-    fn sample(&self, n: usize) -> Sample {
-        self.report(n, "mail.corp.example", self.envelope(), false, 0)
-    }
-
-    fn report(&self, n: usize, hop: &str, envelope: Envelope, forked: bool, serial: u32) -> Sample {
-        let message = self.message(n, hop);
-        let report = Report {
-            envelope: &envelope,
-            from: &message.from,
-            to: &message.to,
-            subject: self.subject,
-            message_id: &message.message_id,
-            date: at(n),
-            original: &message.write(),
-            encoding: self.encoding,
-            forked,
-            serial,
-        };
-        Sample {
-            name: self.name,
-            item: report.write(),
-            date: at(n),
-            message_id: message.message_id.clone(),
-            filings: expected_filings(&envelope),
-            decodes: true,
-        }
-    }
-
-    /// The mail itself, without a report around it.
-    fn plain(&self, n: usize) -> Sample {
-        let message = self.message(n, "mail.corp.example");
-        Sample {
-            name: self.name,
-            item: message.write(),
-            date: at(n),
-            message_id: message.message_id.clone(),
-            filings: expected_filings(&self.envelope()),
-            decodes: true,
-        }
-    }
 }
 
 fn to(address: &str) -> Recipient {
@@ -177,6 +46,9 @@ fn received(address: &str) -> Recipient {
 fn member(address: &str, list: &str) -> Recipient {
     through(Role::To, address, Via::Expanded, list)
 }
+
+/// Who has an archive in the demo: every internal address of the samples that is not a list.
+pub const PEOPLE: [&str; 6] = [ANNA, BOB, CAROL, DAVE, ERIN, FRANK];
 
 const ANNA: &str = "anna@corp.example";
 const BOB: &str = "bob@corp.example";
@@ -347,7 +219,7 @@ pub fn samples() -> Vec<Sample> {
     all.push(Sample {
         name: "undecodable",
         item: undecodable(),
-        date: at(n + 4),
+        date: super::draft::at(n + 4),
         message_id: String::new(),
         filings: Vec::new(),
         decodes: false,
@@ -396,6 +268,9 @@ mod tests {
         assert_eq!(filed("outbound with Bcc"), [(DAVE, "sent"), (ERIN, "inbox")]);
         assert_eq!(filed("forwarded by a mailbox"), [(DAVE, "inbox"), (ERIN, "inbox")]);
         assert_eq!(filed("sent on behalf"), [(ANNA, "inbox"), (ERIN, "sent"), (FRANK, "sent")]);
+        for filing in all.iter().flat_map(|sample| &sample.filings) {
+            assert!(PEOPLE.contains(&filing.person.as_str()), "{}", filing.person);
+        }
         assert_eq!(filed("to oneself"), [(ANNA, "inbox"), (ANNA, "sent")]);
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Open {
     pub folder: String,
     pub validity: u32,
     pub read_only: bool,
+    /// The folder's revision that `view` shows.
+    pub revision: u64,
     /// UIDs by sequence number, rising.
     pub view: Vec<u32>,
 }
@@ -219,9 +221,9 @@ impl Session {
             let state = self.shared.state();
             let folder = state.folders.get(&open.folder);
             folder.filter(|folder| folder.validity == open.validity).map(|folder| {
-                // Nearly always nothing changed; then nothing is copied.
-                let same = folder.mails().iter().map(|mail| mail.uid).eq(open.view.iter().copied());
-                if same { None } else { Some(folder.uids()) }
+                // Nearly always nothing changed; then nothing is compared.
+                let seen = std::mem::replace(&mut open.revision, folder.revision);
+                if seen == folder.revision { None } else { Some(folder.uids()) }
             })
         };
         let uids = match found {

@@ -110,30 +110,26 @@ async fn async_imap_reads_and_deletes() {
     assert!(!gateway.log().iter().any(|line| line.contains(" journal\"")), "no passwords in the log");
 }
 
-/// Not part of the ordinary run: how fast a corpus is made and served, and a gateway to try by hand.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes a while; for measuring, and for other clients (GATEPOST_DEMO_SECONDS)"]
-async fn serve_a_large_corpus() {
+/// Ten thousand mails of ordinary size are made and served in moments, so that what a test waits for is
+/// never the gateway.
+#[tokio::test]
+#[ignore = "450 MB of memory"]
+async fn a_large_corpus_is_served_quickly() {
     let gateway = gateway().await;
-    let started = std::time::Instant::now();
-    let mut total = 0;
+    let mut left = 0;
     for generated in crate::demo::corpus::Corpus::new(1, 10_000).iter() {
-        total += generated.item.len();
+        left += generated.item.len();
         gateway.append("INBOX", generated.item, Some(generated.date));
     }
-    let made = started.elapsed();
     let mut raw = Raw::logged_in(&gateway).await;
     raw.ask("SELECT INBOX").await;
     let started = std::time::Instant::now();
     raw.send("f UID FETCH 1:* (UID RFC822.SIZE INTERNALDATE BODY.PEEK[])\r\n").await;
-    let mut left = total;
     let mut buffer = vec![0u8; 256 * 1024];
     while left > 0 {
         let n = raw.stream.read(&mut buffer).await.unwrap();
         assert!(n > 0);
         left = left.saturating_sub(n);
     }
-    eprintln!("{total} bytes made in {made:?}, served in {:?}; port {}", started.elapsed(), gateway.port());
-    let stays = std::env::var("GATEPOST_DEMO_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    tokio::time::sleep(std::time::Duration::from_secs(stays)).await;
+    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
 }

@@ -27,6 +27,9 @@ pub struct ProfileReport {
     pub head: Option<Head>,
     pub alarms: Vec<String>,
     pub error: Option<ReportedError>,
+    /// The gateway refused the login, or asks for a person in another way.
+    #[serde(default, skip)]
+    pub refused: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

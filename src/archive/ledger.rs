@@ -333,7 +333,69 @@ impl Core {
     }
 }
 
+/// What became of everything that one login's mailbox ever showed.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    pub archived: u64,
+    pub deleted: u64,
+    /// Sightings that still want something done: failed and unfetchable ones.
+    pub open: Vec<Row>,
+}
+
 impl Catalogue {
+    pub fn totals(&self, kind: &str, host: &str, login: &str) -> Result<Totals> {
+        let ours = "epoch IN (SELECT id FROM epochs WHERE kind = ?1 AND host = ?2 AND login = ?3)";
+        let count = |condition: &str| -> Result<u64> {
+            let sql = format!("SELECT count(*) FROM sightings WHERE {ours} AND {condition}");
+            Ok(self.db.prepare_cached(&sql)?.query_row([kind, host, login], |row| row.get::<_, i64>(0))? as u64)
+        };
+        let sql = format!(
+            "SELECT {ROW} FROM sightings WHERE {ours} AND gone IS NULL AND disposition IN ('failed', 'unfetchable')"
+        );
+        let mut statement = self.db.prepare_cached(&sql)?;
+        let open = statement.query_map([kind, host, login], row)?.collect::<rusqlite::Result<_>>()?;
+        Ok(Totals {
+            archived: count("disposition IN ('archived', 'already_archived')")?,
+            deleted: count("gone = 'deleted'")?,
+            open,
+        })
+    }
+
+    /// Messages in Inbox and Sent of each person.
+    pub fn filing_counts(&self) -> Result<std::collections::BTreeMap<String, (u64, u64)>> {
+        let sql = "SELECT p.person, f.folder, count(DISTINCT f.message) FROM filings f JOIN people p ON p.id = f.person
+                   GROUP BY p.person, f.folder";
+        let mut counts: std::collections::BTreeMap<String, (u64, u64)> = std::collections::BTreeMap::new();
+        let mut statement = self.db.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let entry = counts.entry(row.get(0)?).or_default();
+            let count = row.get::<_, i64>(2)? as u64;
+            match super::catalogue::folder_from(row.get(1)?) {
+                super::record::Folder::Inbox => entry.0 = count,
+                super::record::Folder::Sent => entry.1 = count,
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Everybody who has an archive.
+    pub fn persons(&self) -> Result<Vec<super::record::PersonRecord>> {
+        let mut people = self.db.prepare_cached("SELECT id, person, name, origin FROM people ORDER BY person")?;
+        let mut addresses = self.db.prepare_cached("SELECT address FROM addresses WHERE person = ?1 ORDER BY address")?;
+        let rows = people.query_map([], |row| {
+            let id: i64 = row.get(0)?;
+            let found = addresses.query_map([id], |row| row.get(0))?;
+            Ok(super::record::PersonRecord {
+                person: row.get(1)?,
+                name: row.get(2)?,
+                origin: row.get(3)?,
+                addresses: found.collect::<rusqlite::Result<_>>()?,
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     pub fn last_runs(&self) -> Result<Vec<LastRun>> {
         let sql = "SELECT name, last_run, last_success, report FROM profiles ORDER BY name";
         let mut statement = self.db.prepare_cached(sql)?;

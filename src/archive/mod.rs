@@ -29,7 +29,7 @@ pub use self::encode::{KnownChunks, PreparedChunk, PreparedItem, prepare, sha256
 pub use self::error::{ArchiveError, ErrorKind, Result};
 pub use self::frame::Encoder;
 pub use self::layout::Layout;
-pub use self::ledger::{DeletePolicy, Epoch, EpochName, LastRun, Row};
+pub use self::ledger::{DeletePolicy, Epoch, EpochName, LastRun, Row, Totals};
 pub use self::record::{
     ChunkRef, DeletedHow, Disposition, Filing, Folder, Head, ItemRecord, PersonRecord, StoredMessage,
 };

@@ -199,4 +199,6 @@ fn find_among(explicit: Option<&Path>, env: Option<OsString>, places: &[PathBuf]
 }
 
 #[cfg(test)]
+mod reference_tests;
+#[cfg(test)]
 mod tests;

@@ -150,7 +150,7 @@ impl<'a, 'd> Table<'a, 'd> {
     pub fn string(&self, key: &str) -> Option<&'d str> {
         match self.value(key)? {
             DeValue::String(text) => Some(text),
-            other => self.mistyped(key, "text in quotes", other),
+            other => self.mistyped(key, "text in quotes", other, &format!("{key} = \"…\"")),
         }
     }
 
@@ -183,7 +183,7 @@ impl<'a, 'd> Table<'a, 'd> {
                 );
                 None
             }
-            other => self.mistyped(key, "true or false", other),
+            other => self.mistyped(key, "true or false", other, "without quotes, in lower case"),
         }
     }
 
@@ -191,13 +191,20 @@ impl<'a, 'd> Table<'a, 'd> {
     pub fn integer(&self, key: &str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
         let value = match self.value(key)? {
             DeValue::Integer(value) => value,
-            other => return self.mistyped(key, "a number without quotes", other),
+            other => {
+                return self.mistyped(
+                    key,
+                    "a number",
+                    other,
+                    &format!("without quotes, for example {key} = {}", range.end()),
+                );
+            }
         };
         match i64::from_str_radix(value.as_str(), value.radix()) {
             Ok(number) if range.contains(&number) => Some(number),
             _ => {
-                let what = format!("{value} is not between {} and {}", range.start(), range.end());
-                self.wrong(key, what, "");
+                let hint = format!("write a number from {} to {}, or leave the key out", range.start(), range.end());
+                self.wrong(key, format!("{value} is out of bounds"), &hint);
                 None
             }
         }
@@ -205,15 +212,18 @@ impl<'a, 'd> Table<'a, 'd> {
 
     /// One word out of a closed set.
     pub fn choice<T: Copy>(&self, key: &str, choices: &[(&'static str, T)]) -> Option<T> {
-        let text = self.string(key)?;
+        let names = choices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let text = match self.value(key)? {
+            DeValue::String(text) => text,
+            other => return self.mistyped(key, "text in quotes", other, &format!("it is one of: {names}")),
+        };
         let word = text.trim().to_ascii_lowercase();
         if let Some((_, value)) = choices.iter().find(|(name, _)| *name == word) {
             return Some(*value);
         }
-        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        let hint = match keys::nearest(text, names.iter().copied()) {
-            Some(near) => format!("did you mean \"{near}\"? It is one of: {}", names.join(", ")),
-            None => format!("it is one of: {}", names.join(", ")),
+        let hint = match keys::nearest(text, choices.iter().map(|(name, _)| *name)) {
+            Some(near) => format!("did you mean \"{near}\"? It is one of: {names}"),
+            None => format!("it is one of: {names}"),
         };
         self.wrong(key, format!("{text:?} is not known"), &hint);
         None
@@ -230,7 +240,7 @@ impl<'a, 'd> Table<'a, 'd> {
             DeValue::String(text) => text.to_string(),
             // Let the parser of units say what is wrong with a bare number.
             DeValue::Integer(number) => number.as_str().to_owned(),
-            other => return self.mistyped(key, &format!("a number with a unit in quotes, such as {example},"), other),
+            other => return self.mistyped(key, "a number with a unit", other, &format!("{key} = {example}")),
         };
         parse(&text).map_err(|bad| self.wrong(key, bad.what, &bad.hint)).ok()
     }
@@ -243,7 +253,7 @@ impl<'a, 'd> Table<'a, 'd> {
                 self.wrong(key, "is text, but a list is expected", &format!("write `{key} = [{:?}]`", text.as_ref()));
                 return None;
             }
-            other => return self.mistyped(key, "a list such as [\"…\", \"…\"]", other),
+            other => return self.mistyped(key, "a list", other, &format!("{key} = [\"…\", \"…\"]")),
         };
         let mut found = Vec::with_capacity(list.len());
         for entry in list.iter() {
@@ -251,8 +261,8 @@ impl<'a, 'd> Table<'a, 'd> {
             match entry.get_ref() {
                 DeValue::String(text) => found.push(Found { value: text.as_ref(), line }),
                 other => {
-                    let what = format!("holds {}, but only text in quotes is expected", article(other));
-                    self.doc.error(line, self.path_of(key), what, "");
+                    let what = format!("holds {}, but only text is expected", article(other));
+                    self.doc.error(line, self.path_of(key), what, "put it in quotes");
                 }
             }
         }
@@ -276,7 +286,7 @@ impl<'a, 'd> Table<'a, 'd> {
                 );
                 None
             }
-            other => self.mistyped(key, &format!("a table [{}]", keys.table), other),
+            other => self.mistyped(key, "a table", other, &format!("write [{}] and its keys below", keys.table)),
         }
     }
 
@@ -291,7 +301,8 @@ impl<'a, 'd> Table<'a, 'd> {
                 return Vec::new();
             }
             other => {
-                let _: Option<()> = self.mistyped(key, &format!("tables [[{}]]", keys.table), other);
+                let _: Option<()> =
+                    self.mistyped(key, "tables", other, &format!("write [[{}]] and the keys below", keys.table));
                 return Vec::new();
             }
         };
@@ -302,7 +313,7 @@ impl<'a, 'd> Table<'a, 'd> {
                 self.doc.error(
                     line,
                     self.path_of(key),
-                    format!("holds {}, but only tables are expected", article(entry.get_ref())),
+                    format!("holds {}, but tables are expected", article(entry.get_ref())),
                     "",
                 );
                 continue;
@@ -326,8 +337,8 @@ impl<'a, 'd> Table<'a, 'd> {
         self.entries.get(key).map(Spanned::get_ref)
     }
 
-    pub fn mistyped<T>(&self, key: &str, expected: &str, found: &DeValue<'_>) -> Option<T> {
-        self.wrong(key, format!("is {}, but {expected} is expected", article(found)), "");
+    pub fn mistyped<T>(&self, key: &str, expected: &str, found: &DeValue<'_>, hint: &str) -> Option<T> {
+        self.wrong(key, format!("is {}, but {expected} is expected", article(found)), hint);
         None
     }
 

@@ -43,9 +43,9 @@ pub fn settings(doc: Doc<'_>, tree: &Spanned<DeTable<'_>>, file: &Path) -> Resul
             "profile",
             "there is none, so that nothing will be fetched; add a [[profile]] with a [profile.imap]",
         );
-    } else if people.as_ref().is_none_or(|people| people.internal_domains.is_empty() && !top.has("people")) {
-        let text = "[people] internal_domains is not set: without it all mail is filed as unassigned";
-        doc.notice(1, "people", text);
+    } else if people.as_ref().is_none_or(|people| people.internal_domains.is_empty()) {
+        let text = "is not set: only people listed by hand own mail, and nobody is created by rule";
+        doc.notice(top.line_of("people"), "people → internal_domains", text);
     }
     drop(top);
     let notices = doc.finish()?;

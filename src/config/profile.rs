@@ -112,8 +112,8 @@ fn profile<'d>(table: &Table<'_, 'd>, name: String, folder: &Path) -> Option<(Pr
     let delete_after = duration("delete_after", 0);
     let delete_excluded = table.boolean("delete_excluded").unwrap_or(false);
     if delete == Some(false) {
-        for key in ["delete_after", "delete_excluded"] {
-            if table.has(key) && (!delete_after.is_zero() || delete_excluded) {
+        for (key, set) in [("delete_after", !delete_after.is_zero()), ("delete_excluded", delete_excluded)] {
+            if set {
                 table.notice(key, "has no effect while delete = false");
             }
         }

@@ -40,6 +40,9 @@ pub const PROFILE: Keys = Keys {
     later: &[("cron", EVERY), ("timezone", EVERY), ("ews", IMAP), ("pop3", IMAP), ("gateway", IMAP)],
 };
 
+/// All tables that have a header of their own.
+pub const TABLES: &[&Keys] = &[&TOP, &ARCHIVE, &PEOPLE, &PERSON, &PROFILE, &PROFILE_IMAP];
+
 /// The tables of [`PROFILE`] that say where mail comes from; a profile has exactly one.
 pub const SOURCES: &[&str] = &["imap", "ews", "pop3", "gateway"];
 
@@ -71,8 +74,10 @@ pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> O
     let score = |word: &'a str| {
         // A word within the other (`domains`, `internal_domains`) is nearer than its distance says.
         let part = folded.len() >= 3 && word.len() >= 3 && (word.contains(&folded) || folded.contains(word));
+        // Two letters in the wrong order cost a short word (`evn`) more than they should.
+        let slip = word.len() >= 3 && strsim::osa_distance(&folded, word) == 1;
         let alike = strsim::jaro_winkler(&folded, word);
-        (if part { alike.max(0.9) } else { alike }, word)
+        (if part || slip { alike.max(0.9) } else { alike }, word)
     };
     let best = known.into_iter().map(score).max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 >= 0.78).then_some(best.1)
@@ -92,6 +97,7 @@ mod tests {
             ("delete-after", &PROFILE, Some("delete_after")),
             ("domains", &PEOPLE, Some("internal_domains")),
             ("profiles", &TOP, Some("profile")),
+            ("evn", &PASSWORD, Some("env")),
             ("packsize", &ARCHIVE, Some("pack_size")),
             ("colour", &PROFILE_IMAP, None),
         ] {

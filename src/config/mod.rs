@@ -3,6 +3,7 @@
 //! This room reads the configuration and the places its secrets lie in. It never connects anywhere, never
 //! touches an archive, and never prints.
 
+mod doc;
 mod error;
 pub mod keys;
 mod profile;
@@ -155,8 +156,8 @@ pub fn load(path: &Path) -> Result<Settings, ConfigErrors> {
 /// The text of a configuration; `file` is for messages and for relative paths, and should be absolute.
 pub fn parse(file: &Path, text: &str) -> Result<Settings, ConfigErrors> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let tree = raw::parse(file, text)?;
-    resolve::settings(raw::Doc::new(file, text), &tree, file)
+    let tree = doc::parse(file, text)?;
+    resolve::settings(doc::Doc::new(file, text), &tree, file)
 }
 
 /// The file to load: the one asked for, else [`ENV`], else the first that is there of `./gatepost.toml` and
@@ -198,5 +199,7 @@ fn find_among(explicit: Option<&Path>, env: Option<OsString>, places: &[PathBuf]
     })
 }
 
+#[cfg(test)]
+mod reference_tests;
 #[cfg(test)]
 mod tests;

@@ -18,26 +18,55 @@ const NAME_MAX: usize = 64;
 pub fn all(top: &Table<'_, '_>, folder: &Path) -> Vec<ProfileSettings> {
     let mut profiles = Vec::new();
     let mut names: HashMap<String, usize> = HashMap::new();
-    let mut mailboxes: HashMap<(String, String, String), (String, usize)> = HashMap::new();
-    for table in top.tables("profile", &keys::PROFILE, "name") {
+    let mut mailboxes: HashMap<Mailbox, Polled> = HashMap::new();
+    for (number, table) in top.tables("profile", &keys::PROFILE, "name").into_iter().enumerate() {
         let name = name(&table, &mut names);
-        let profile = profile(&table, name.unwrap_or_default(), folder);
-        let Some((profile, folders)) = profile else { continue };
+        let Some((profile, folders)) = profile(&table, name.unwrap_or_default(), folder) else { continue };
         let SourceSettings::Imap(imap) = &profile.source;
         for folder in folders {
-            // The port is left out: 143 and 993 lead to the same mailbox.
-            let mailbox = (imap.host.clone(), imap.username.to_lowercase(), folder_identity(folder.value));
-            if let Some((other, line)) = mailboxes.get(&mailbox) {
-                let what = format!("profile {other:?} polls {:?} of this account already (line {line})", folder.value);
-                let hint = "two profiles on one mailbox would delete under each other's hands: leave one, or split the folders";
+            let polled = Polled { number, by: table.path().to_owned(), line: folder.line };
+            let first = mailboxes.entry(Mailbox::of(imap, folder.value)).or_insert(polled);
+            if first.number != number {
+                let what = format!(
+                    "{:?} of this account is polled by {} already (line {})",
+                    folder.value, first.by, first.line
+                );
+                let hint =
+                    "two profiles would delete under each other's hands: leave one, or give them different folders";
                 table.doc().error(folder.line, format!("{} → imap → folders", table.path()), what, hint);
-            } else {
-                mailboxes.insert(mailbox, (profile.name.clone(), folder.line));
             }
         }
         profiles.push(profile);
     }
     profiles
+}
+
+/// What two profiles must not have in common.
+#[derive(PartialEq, Eq, Hash)]
+struct Mailbox {
+    host: String,
+    port: u16,
+    login: String,
+    folder: String,
+}
+
+/// The first profile that polls a mailbox.
+struct Polled {
+    number: usize,
+    by: String,
+    line: usize,
+}
+
+impl Mailbox {
+    fn of(imap: &ImapSettings, folder: &str) -> Mailbox {
+        Mailbox {
+            host: imap.host.clone(),
+            // The two usual ports lead to the same server; others may be tunnels to different ones.
+            port: if imap.port == 143 { 993 } else { imap.port },
+            login: imap.username.to_lowercase(),
+            folder: folder_identity(folder),
+        }
+    }
 }
 
 /// INBOX is the one folder name without regard to case (RFC 3501 §5.1).
@@ -83,8 +112,8 @@ fn profile<'d>(table: &Table<'_, 'd>, name: String, folder: &Path) -> Option<(Pr
     let delete_after = duration("delete_after", 0);
     let delete_excluded = table.boolean("delete_excluded").unwrap_or(false);
     if delete == Some(false) {
-        for key in ["delete_after", "delete_excluded"] {
-            if table.has(key) && (!delete_after.is_zero() || delete_excluded) {
+        for (key, set) in [("delete_after", !delete_after.is_zero()), ("delete_excluded", delete_excluded)] {
+            if set {
                 table.notice(key, "has no effect while delete = false");
             }
         }
@@ -107,7 +136,7 @@ fn one_source(table: &Table<'_, '_>) {
     for other in others {
         let line = table.line_of(first);
         let what = format!("is a second source, beside {first} on line {line}; a profile has exactly one");
-        table.wrong(other, what, "write a [[profile]] of its own for it");
+        table.wrong(other, what, "leave one of them, or give it a [[profile]] of its own");
     }
 }
 

@@ -4,26 +4,13 @@
 //! administrator who mends a file mistake by mistake, restart by restart, is badly served. Here the tree
 //! is walked with its spans, unknown keys are looked up in [`keys`], and all mistakes are collected.
 //!
-//! No message may hold a value that could be a secret, or quote a line: of syntax errors only the
-//! parser's description is used, never its rendering with the source.
-
-use std::cell::RefCell;
-use std::ops::Range;
-use std::path::Path;
+//! Values are repeated in messages by callers only, who know that theirs is no secret.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, ConfigErrors};
+use super::doc::Doc;
 use super::keys::{self, Keys};
-
-/// A file being read, and what was found wrong with it so far.
-pub struct Doc<'a> {
-    file: &'a Path,
-    text: &'a str,
-    errors: RefCell<Vec<ConfigError>>,
-    notices: RefCell<Vec<String>>,
-}
 
 /// One table of the file.
 pub struct Table<'a, 'd> {
@@ -42,71 +29,13 @@ pub struct Found<T> {
     pub line: usize,
 }
 
-/// Parses the text; syntax errors, one per line, end the matter at once.
-pub fn parse<'a>(file: &Path, text: &'a str) -> Result<Spanned<DeTable<'a>>, ConfigErrors> {
-    let (tree, errors) = DeTable::parse_recoverable(text);
-    let mut found: Vec<ConfigError> = Vec::new();
-    for error in errors {
-        let line = error.span().map(|span| line_of(text, &span));
-        // What follows the first error of a line is usually its echo.
-        if found.iter().any(|earlier| earlier.line == line) {
-            continue;
-        }
-        found.push(ConfigError {
-            file: Some(file.to_owned()),
-            line,
-            key: None,
-            what: format!("this is no valid TOML: {}", error.message()),
-            hint: Some(
-                "text stands in quotes (\"…\"; a backslash is doubled, or write '…'), every key stands once".into(),
-            ),
-        });
-    }
-    if found.is_empty() { Ok(tree) } else { Err(ConfigErrors(found)) }
-}
-
-fn line_of(text: &str, span: &Range<usize>) -> usize {
-    let before = text.as_bytes().get(..span.start).unwrap_or(text.as_bytes());
-    1 + before.iter().filter(|&&byte| byte == b'\n').count()
-}
-
-impl<'a> Doc<'a> {
-    pub fn new(file: &'a Path, text: &'a str) -> Doc<'a> {
-        Doc { file, text, errors: RefCell::default(), notices: RefCell::default() }
-    }
-
-    pub fn file(&self) -> &Path {
-        self.file
-    }
-
-    pub fn top<'d>(&'d self, tree: &'d Spanned<DeTable<'a>>) -> Table<'a, 'd> {
-        let table = Table { doc: self, entries: tree.get_ref(), keys: &keys::TOP, path: String::new(), line: 1 };
+impl<'a, 'd> Table<'a, 'd> {
+    pub fn top(doc: &'d Doc<'a>, tree: &'d Spanned<DeTable<'a>>) -> Table<'a, 'd> {
+        let table = Table { doc, entries: tree.get_ref(), keys: &keys::TOP, path: String::new(), line: 1 };
         table.check_keys();
         table
     }
 
-    pub fn error(&self, line: usize, key: String, what: impl Into<String>, hint: &str) {
-        let hint = Some(hint).filter(|hint| !hint.is_empty()).map(str::to_owned);
-        let (file, key) = (Some(self.file.to_owned()), Some(key).filter(|key| !key.is_empty()));
-        self.errors.borrow_mut().push(ConfigError { file, line: Some(line), key, what: what.into(), hint });
-    }
-
-    pub fn notice(&self, line: usize, key: &str, text: &str) {
-        self.notices.borrow_mut().push(format!("{}:{line}: {key}: {text}", self.file.display()));
-    }
-
-    /// The notices, or all mistakes in the order of the file.
-    pub fn finish(self) -> Result<Vec<String>, ConfigErrors> {
-        let mut errors = self.errors.into_inner();
-        if errors.is_empty() {
-            return Ok(self.notices.into_inner());
-        }
-        errors.sort_by_key(|error| error.line);
-        Err(ConfigErrors(errors))
-    }
-}
-
-impl<'a, 'd> Table<'a, 'd> {
     pub fn doc(&self) -> &'d Doc<'a> {
         self.doc
     }
@@ -130,7 +59,7 @@ impl<'a, 'd> Table<'a, 'd> {
 
     /// Where a key stands, or its table when it does not.
     pub fn line_of(&self, key: &str) -> usize {
-        self.entries.get_key_value(key).map_or(self.line, |(key, _)| line_of(self.doc.text, &key.span()))
+        self.entries.get_key_value(key).map_or(self.line, |(key, _)| self.doc.line_at(&key.span()))
     }
 
     /// Notes a mistake at a key that is there.
@@ -138,7 +67,7 @@ impl<'a, 'd> Table<'a, 'd> {
         self.doc.error(self.line_of(key), self.path_of(key), what, hint);
     }
 
-    /// Notes that a key is not there. The name of a table stands in for its line in what follows.
+    /// Notes that a key is not there, at the line of the table.
     pub fn missing(&self, key: &str, hint: &str) {
         self.doc.error(self.line, self.path_of(key), "is missing", hint);
     }
@@ -150,7 +79,7 @@ impl<'a, 'd> Table<'a, 'd> {
     pub fn string(&self, key: &str) -> Option<&'d str> {
         match self.value(key)? {
             DeValue::String(text) => Some(text),
-            other => self.mistyped(key, "text in quotes", other),
+            other => self.mistyped(key, "text in quotes", other, &format!("{key} = \"…\"")),
         }
     }
 
@@ -183,7 +112,7 @@ impl<'a, 'd> Table<'a, 'd> {
                 );
                 None
             }
-            other => self.mistyped(key, "true or false", other),
+            other => self.mistyped(key, "true or false", other, "without quotes, in lower case"),
         }
     }
 
@@ -191,13 +120,20 @@ impl<'a, 'd> Table<'a, 'd> {
     pub fn integer(&self, key: &str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
         let value = match self.value(key)? {
             DeValue::Integer(value) => value,
-            other => return self.mistyped(key, "a number without quotes", other),
+            other => {
+                return self.mistyped(
+                    key,
+                    "a number",
+                    other,
+                    &format!("without quotes, for example {key} = {}", range.end()),
+                );
+            }
         };
         match i64::from_str_radix(value.as_str(), value.radix()) {
             Ok(number) if range.contains(&number) => Some(number),
             _ => {
-                let what = format!("{value} is not between {} and {}", range.start(), range.end());
-                self.wrong(key, what, "");
+                let hint = format!("write a number from {} to {}, or leave the key out", range.start(), range.end());
+                self.wrong(key, format!("{value} is out of bounds"), &hint);
                 None
             }
         }
@@ -205,15 +141,18 @@ impl<'a, 'd> Table<'a, 'd> {
 
     /// One word out of a closed set.
     pub fn choice<T: Copy>(&self, key: &str, choices: &[(&'static str, T)]) -> Option<T> {
-        let text = self.string(key)?;
+        let names = choices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let text = match self.value(key)? {
+            DeValue::String(text) => text,
+            other => return self.mistyped(key, "text in quotes", other, &format!("it is one of: {names}")),
+        };
         let word = text.trim().to_ascii_lowercase();
         if let Some((_, value)) = choices.iter().find(|(name, _)| *name == word) {
             return Some(*value);
         }
-        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        let hint = match keys::nearest(text, names.iter().copied()) {
-            Some(near) => format!("did you mean \"{near}\"? It is one of: {}", names.join(", ")),
-            None => format!("it is one of: {}", names.join(", ")),
+        let hint = match keys::nearest(text, choices.iter().map(|(name, _)| *name)) {
+            Some(near) => format!("did you mean \"{near}\"? It is one of: {names}"),
+            None => format!("it is one of: {names}"),
         };
         self.wrong(key, format!("{text:?} is not known"), &hint);
         None
@@ -230,7 +169,7 @@ impl<'a, 'd> Table<'a, 'd> {
             DeValue::String(text) => text.to_string(),
             // Let the parser of units say what is wrong with a bare number.
             DeValue::Integer(number) => number.as_str().to_owned(),
-            other => return self.mistyped(key, &format!("a number with a unit in quotes, such as {example},"), other),
+            other => return self.mistyped(key, "a number with a unit", other, &format!("{key} = {example}")),
         };
         parse(&text).map_err(|bad| self.wrong(key, bad.what, &bad.hint)).ok()
     }
@@ -243,16 +182,16 @@ impl<'a, 'd> Table<'a, 'd> {
                 self.wrong(key, "is text, but a list is expected", &format!("write `{key} = [{:?}]`", text.as_ref()));
                 return None;
             }
-            other => return self.mistyped(key, "a list such as [\"…\", \"…\"]", other),
+            other => return self.mistyped(key, "a list", other, &format!("{key} = [\"…\", \"…\"]")),
         };
         let mut found = Vec::with_capacity(list.len());
         for entry in list.iter() {
-            let line = line_of(self.doc.text, &entry.span());
+            let line = self.doc.line_at(&entry.span());
             match entry.get_ref() {
                 DeValue::String(text) => found.push(Found { value: text.as_ref(), line }),
                 other => {
-                    let what = format!("holds {}, but only text in quotes is expected", article(other));
-                    self.doc.error(line, self.path_of(key), what, "");
+                    let what = format!("holds {}, but only text is expected", article(other));
+                    self.doc.error(line, self.path_of(key), what, "put it in quotes");
                 }
             }
         }
@@ -276,11 +215,11 @@ impl<'a, 'd> Table<'a, 'd> {
                 );
                 None
             }
-            other => self.mistyped(key, &format!("a table [{}]", keys.table), other),
+            other => self.mistyped(key, "a table", other, &format!("write [{}] and its keys below", keys.table)),
         }
     }
 
-    /// Tables in double brackets. Each is called after what `name` finds in it, else by its number.
+    /// Tables in double brackets. Each is called by what stands at `name_key` in it, else by its number.
     pub fn tables(&self, key: &str, keys: &'static Keys, name_key: &str) -> Vec<Table<'a, 'd>> {
         let Some(value) = self.value(key) else { return Vec::new() };
         let list = match value {
@@ -291,18 +230,19 @@ impl<'a, 'd> Table<'a, 'd> {
                 return Vec::new();
             }
             other => {
-                let _: Option<()> = self.mistyped(key, &format!("tables [[{}]]", keys.table), other);
+                let _: Option<()> =
+                    self.mistyped(key, "tables", other, &format!("write [[{}]] and the keys below", keys.table));
                 return Vec::new();
             }
         };
         let mut tables = Vec::with_capacity(list.len());
         for (at, entry) in list.iter().enumerate() {
-            let line = line_of(self.doc.text, &entry.span());
+            let line = self.doc.line_at(&entry.span());
             let DeValue::Table(entries) = entry.get_ref() else {
                 self.doc.error(
                     line,
                     self.path_of(key),
-                    format!("holds {}, but only tables are expected", article(entry.get_ref())),
+                    format!("holds {}, but tables are expected", article(entry.get_ref())),
                     "",
                 );
                 continue;
@@ -326,8 +266,8 @@ impl<'a, 'd> Table<'a, 'd> {
         self.entries.get(key).map(Spanned::get_ref)
     }
 
-    pub fn mistyped<T>(&self, key: &str, expected: &str, found: &DeValue<'_>) -> Option<T> {
-        self.wrong(key, format!("is {}, but {expected} is expected", article(found)), "");
+    pub fn mistyped<T>(&self, key: &str, expected: &str, found: &DeValue<'_>, hint: &str) -> Option<T> {
+        self.wrong(key, format!("is {}, but {expected} is expected", article(found)), hint);
         None
     }
 
@@ -337,7 +277,7 @@ impl<'a, 'd> Table<'a, 'd> {
             if self.keys.known.contains(&name) {
                 continue;
             }
-            let line = line_of(self.doc.text, &key.span());
+            let line = self.doc.line_at(&key.span());
             if let Some((_, hint)) = self.keys.later.iter().find(|(later, _)| *later == name) {
                 self.doc.error(line, self.path_of(name), "is not available in this version", hint);
                 continue;

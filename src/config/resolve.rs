@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
+use super::doc::Doc;
 use super::error::ConfigErrors;
-use super::raw::{Doc, Found, Table};
+use super::raw::{Found, Table};
 use super::{ArchiveSettings, Settings, keys, profile};
 use crate::base::address::{Address, normalise_domain};
 use crate::base::units::parse_size;
@@ -20,7 +21,7 @@ const WINDOW_MIN: u64 = 64 * 1024;
 /// `file` is absolute; relative paths in it count from its folder.
 pub fn settings(doc: Doc<'_>, tree: &Spanned<DeTable<'_>>, file: &Path) -> Result<Settings, ConfigErrors> {
     let folder = file.parent().unwrap_or(Path::new(""));
-    let top = doc.top(tree);
+    let top = Table::top(&doc, tree);
     let archive = match top.table("archive", &keys::ARCHIVE) {
         Some(table) => archive(&table, folder),
         None => {
@@ -43,9 +44,9 @@ pub fn settings(doc: Doc<'_>, tree: &Spanned<DeTable<'_>>, file: &Path) -> Resul
             "profile",
             "there is none, so that nothing will be fetched; add a [[profile]] with a [profile.imap]",
         );
-    } else if people.as_ref().is_none_or(|people| people.internal_domains.is_empty() && !top.has("people")) {
-        let text = "[people] internal_domains is not set: without it all mail is filed as unassigned";
-        doc.notice(1, "people", text);
+    } else if people.as_ref().is_none_or(|people| people.internal_domains.is_empty()) {
+        let text = "is not set: only people listed by hand own mail, and nobody is created by rule";
+        doc.notice(top.line_of("people"), "people → internal_domains", text);
     }
     drop(top);
     let notices = doc.finish()?;
@@ -202,7 +203,9 @@ fn persons(people: &Table<'_, '_>, never_owners: &[Found<Address>]) -> Vec<Perso
             continue;
         }
         let own = Address::parse(id.as_str()).map(|value| Found { value, line: table.line_of("id") });
-        let had = own.is_some() || table.has("addresses");
+        // Addresses that were listed, but refused, have been noted one by one.
+        let listed_none = !table.has("addresses")
+            || matches!(table.value("addresses"), Some(DeValue::Array(list)) if list.is_empty());
         let mut mine = BTreeMap::new();
         for found in own.into_iter().chain(listed) {
             let address = found.value;
@@ -218,7 +221,7 @@ fn persons(people: &Table<'_, '_>, never_owners: &[Found<Address>]) -> Vec<Perso
             owners.entry(address.clone()).or_insert_with(|| (id.clone(), found.line));
             mine.insert(address, Origin::Config);
         }
-        if mine.is_empty() && (!had || table.strings("addresses").is_some_and(|list| list.is_empty())) {
+        if mine.is_empty() && listed_none {
             let what = "owns no address, so that no mail could ever be filed";
             table.doc().error(
                 table.line(),

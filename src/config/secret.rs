@@ -132,7 +132,7 @@ pub fn secret_ref(table: &Table<'_, '_>, key: &str, folder: &Path) -> Option<Sec
             return found(Origin::Literal(Secret::new(text.to_string())));
         }
         DeValue::Table(entries) => entries,
-        other => return table.mistyped(key, "{ env = \"NAME\" }, { file = \"path\" } or text in quotes", other),
+        other => return table.mistyped(key, "a place to find it", other, SHAPES),
     };
     // By hand and not by `Table`: a word in this table that is no key may be the password itself, so
     // it is repeated only when it is nearly a key.
@@ -225,13 +225,19 @@ mod tests {
             let error = from_file(bytes).unwrap_err();
             assert!(!error.contains("hunter2"), "{error}");
         }
-        insta::assert_snapshot!(from_file(b"a\nb").unwrap_err(), @"");
+        insta::assert_snapshot!(from_file(b"a\nb").unwrap_err(), @r#"
+        /etc/gatepost.toml:9: profile "journal" → imap → password: FILE holds more than one line
+          hint: the password stands alone in one line
+        "#);
     }
 
     #[test]
     fn what_is_missing_is_named_with_its_place() {
         let env = secret(Origin::Env("JOURNAL_PASSWORD".into()));
-        insta::assert_snapshot!(env.resolve_with(|_| None).unwrap_err(), @"");
+        insta::assert_snapshot!(env.resolve_with(|_| None).unwrap_err(), @r#"
+        /etc/gatepost.toml:9: profile "journal" → imap → password: the environment variable JOURNAL_PASSWORD is not set
+          hint: set it for this process (systemd: Environment= or EnvironmentFile=), or use { file = "…" }
+        "#);
         assert_eq!(env.resolve_with(|_| Some("x".into())).unwrap().expose(), "x");
         let file = secret(Origin::File("/nowhere/password".into())).resolve().unwrap_err().to_string();
         assert!(file.contains("/nowhere/password: cannot be read: "), "{file}");

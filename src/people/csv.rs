@@ -119,6 +119,11 @@ fn row(line: u64, record: &csv::ByteRecord, first: bool) -> Result<Option<Row>, 
             .map_err(|_| ("is not UTF-8".to_owned(), "save the file as \"CSV UTF-8\"".to_owned()))?;
         fields.push(text);
     }
+    // An open quote would swallow all the people after it, and nobody would miss them in time.
+    if fields.iter().any(|text| text.contains('\n')) {
+        let what = "has a line break within quotes, so that what follows is part of one field".to_owned();
+        return Err((what, "close the quote in this line".to_owned()));
+    }
     let field = |at: usize| fields.get(at).copied().unwrap_or_default();
     if fields.iter().all(|text| text.is_empty()) {
         return Ok(None);
@@ -202,6 +207,12 @@ mod tests {
         assert!(latin.contains("p.csv:1: is not UTF-8"), "{latin}");
         let wide = parse(Path::new("p.csv"), b"\xff\xfea\0").unwrap_err().to_string();
         assert!(wide.contains("UTF-16"), "{wide}");
+    }
+
+    #[test]
+    fn an_open_quote_is_named_where_it_opens() {
+        let text = parsed("a@c.example,A\nb@c.example,\"B\nc@c.example,C\n").unwrap_err();
+        assert!(text.starts_with("people.csv:2: has a line break within quotes"), "{text}");
     }
 
     #[test]

@@ -322,13 +322,17 @@ impl<S: Source> Cycle<'_, S> {
         let mut done: Option<Result<(), CycleError>> = None;
         let mut unanswered: HashSet<&str> = wanted.iter().map(|listed| listed.native_id.as_str()).collect();
         loop {
-            let next = tokio::select! {
-                biased;
-                item = fetched.recv() => item,
-                result = &mut fetch, if done.is_none() => {
-                    done = Some(result.map_err(CycleError::from));
-                    // What was sent before the end lies in the channel still.
-                    continue_with(&mut fetched)
+            let next = if done.is_some() {
+                // The fetch has ended; what it sent before lies in the channel still.
+                fetched.try_recv().ok()
+            } else {
+                tokio::select! {
+                    biased;
+                    item = fetched.recv() => item,
+                    result = &mut fetch => {
+                        done = Some(result.map_err(CycleError::from));
+                        continue;
+                    }
                 }
             };
             if let Some(item) = next {
@@ -500,10 +504,6 @@ impl Window {
             (None, Disposition::Quarantined) => {}
         }
     }
-}
-
-fn continue_with(fetched: &mut mpsc::Receiver<Fetched>) -> Option<Fetched> {
-    fetched.try_recv().ok()
 }
 
 /// One answer of the gateway: bytes go to the decoders, anything else is recorded.

@@ -382,7 +382,8 @@ impl Catalogue {
     /// Everybody who has an archive.
     pub fn persons(&self) -> Result<Vec<super::record::PersonRecord>> {
         let mut people = self.db.prepare_cached("SELECT id, person, name, origin FROM people ORDER BY person")?;
-        let mut addresses = self.db.prepare_cached("SELECT address FROM addresses WHERE person = ?1 ORDER BY address")?;
+        let mut addresses =
+            self.db.prepare_cached("SELECT address FROM addresses WHERE person = ?1 ORDER BY address")?;
         let rows = people.query_map([], |row| {
             let id: i64 = row.get(0)?;
             let found = addresses.query_map([id], |row| row.get(0))?;

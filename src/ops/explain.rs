@@ -32,7 +32,7 @@ pub fn explain(global: &Global, file: &Path, as_json: bool) -> Result<Exit, Fail
     };
     let routing = route::route(&decoded, &people);
     if as_json {
-        let mut value = serde_json::to_value(decoded.to_view()).map_err(|error| Failure::usage(error.to_string()))?;
+        let mut value = serde_json::to_value(decoded.view()).map_err(|error| Failure::usage(error.to_string()))?;
         value["filings"] = json!(routing.filings);
         if let Some(rule) = &routing.excluded {
             value["excluded"] = json!(rule);

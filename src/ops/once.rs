@@ -206,12 +206,7 @@ pub fn print(report: &ProfileReport) {
     say(report.pending, "pending");
     say(report.deleted, "deleted on the gateway");
     let what = if parts.is_empty() { "nothing new".to_owned() } else { parts.join(", ") };
-    output::line(&format!(
-        "{}: {what} ({} in {:.1} s)",
-        report.name,
-        output::bytes(report.bytes),
-        report.seconds
-    ));
+    output::line(&format!("{}: {what} ({} in {:.1} s)", report.name, output::bytes(report.bytes), report.seconds));
     for alarm in &report.alarms {
         output::note(&format!("warning: {}: {}", report.name, output::safe(alarm)));
     }

@@ -22,8 +22,7 @@ pub fn reconcile(global: &Global, profile: Option<&str>, as_json: bool) -> Resul
     runtime.block_on(async {
         for settings in profiles {
             let mut source = once::connect(settings).await?.read_only();
-            let result =
-                reconcile::reconcile(&mut source, &wiring::profile(settings), &catalogue, now).await;
+            let result = reconcile::reconcile(&mut source, &wiring::profile(settings), &catalogue, now).await;
             source.close().await;
             results.push(result.map_err(Failure::from)?);
         }

@@ -109,9 +109,7 @@ fn oldest(open: &[Row]) -> Option<i64> {
 
 fn print(status: &Status) {
     let time = |time: Option<Timestamp>| match time {
-        Some(time) => {
-            time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
-        }
+        Some(time) => time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
         None => "never".to_owned(),
     };
     for profile in &status.profiles {

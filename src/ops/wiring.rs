@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::exit::Failure;
 use crate::agent::{Agent, Profile};
 use crate::archive::{Catalogue, Layout, Limits, OpenOptions, Writer};
+use crate::base::address::Address;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::fsio::Fs;
 use crate::config::{self, ArchiveSettings, ProfileSettings, Settings, SourceSettings};
@@ -60,8 +61,7 @@ impl Running {
             clock: clock.clone(),
             holder: holder(command),
         })?;
-        let agent =
-            Agent::start(writer.handle(), &settings.archive.path, settings.archive.window_bytes, fs, clock)?;
+        let agent = Agent::start(writer.handle(), &settings.archive.path, settings.archive.window_bytes, fs, clock)?;
         Ok(Running { agent, writer, mended })
     }
 
@@ -104,13 +104,24 @@ pub fn people(settings: &Settings, catalogue: Option<&Catalogue>) -> Result<Peop
                 addresses: record
                     .addresses
                     .iter()
-                    .filter_map(|address| crate::base::address::Address::parse(address))
+                    .filter_map(|address| Address::parse(address))
                     .map(|address| (address, crate::people::Origin::Rule))
                     .collect(),
             });
         }
     }
-    Ok(People::build(&settings.people, &existing)?)
+    let mut options = settings.people.clone();
+    for profile in &settings.profiles {
+        let SourceSettings::Imap(imap) = &profile.source;
+        // A copy that was sent to the gateway itself says nothing about who it is for. Somebody who was
+        // named as a person on purpose stays one.
+        if let Some(address) = Address::parse(&imap.username)
+            && !options.persons.iter().any(|person| person.addresses.contains_key(&address))
+        {
+            options.never_owners.push(address);
+        }
+    }
+    Ok(People::build(&options, &existing)?)
 }
 
 /// Those profiles that a command is about.

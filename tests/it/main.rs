@@ -1,1 +1,3 @@
 //! Tests of gatepost from outside its modules.
+
+mod journal_corpus;

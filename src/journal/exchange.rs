@@ -13,8 +13,8 @@ use crate::mail::summary::message_id;
 use crate::mail::transfer;
 use crate::mail::words;
 
-/// An envelope part longer than this is not read: a hundred times the longest recipient list seen.
-const ENVELOPE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// An envelope part longer than this is not read: twice what 100,000 recipients of a list need.
+const ENVELOPE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// More originals than this are not looked at; a report has one, or two with a clear copy.
 const ORIGINALS_MAX: usize = 4;
 /// The local part of the sender of all reports; the same in every organisation.
@@ -56,7 +56,8 @@ pub fn read<'a>(item: &Item<'a>) -> Result<Reading<'a>, DecodeError> {
     let any_protected = clear < candidates.len();
     let Some(chosen) = choose(candidates) else { return Ok(Reading::Other(None)) };
 
-    if !marked && !(chosen.trusted && chosen.named) {
+    let proven = chosen.trusted && chosen.named;
+    if !marked && !proven {
         return Ok(Reading::Other(None));
     }
     if !chosen.trusted {

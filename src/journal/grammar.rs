@@ -11,6 +11,7 @@
 //! Lines end in CRLF or LF; U+2028, VT, FF and a lone CR are text. Time is linear in the text.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use super::plain::normal;
 use crate::base::address::Address;
@@ -68,16 +69,14 @@ struct Line<'a> {
 
 /// `None` when the text has neither a sender nor a recipient and so is no envelope.
 pub fn parse(text: &str, inner: Inner<'_>) -> Option<Parsed> {
-    let raw: Vec<&str> = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).collect();
-    let lines: Vec<Line<'_>> = raw.iter().enumerate().filter_map(|(number, line)| field(line, number)).collect();
-    if !lines.iter().any(|line| matches!(line.label, Label::Sender | Label::Recipient(_))) {
+    if !fields(text).any(|line| matches!(line.label, Label::Sender | Label::Recipient(_))) {
         return None;
     }
-    let distrusted = distrusted(&raw, &lines, inner);
+    let distrusted = distrusted(text, inner);
     let mut parsed = Parsed::default();
     let mut seen = HashSet::new();
     let mut sender_seen = false;
-    for line in &lines {
+    for line in fields(text) {
         if distrusted.contains(&line.number) {
             parsed.injected = true;
             continue;
@@ -111,38 +110,45 @@ pub fn parse(text: &str, inner: Inner<'_>) -> Option<Parsed> {
     Some(parsed)
 }
 
-/// A line with a known label; all others are skipped.
-fn field(line: &str, number: usize) -> Option<Line<'_>> {
-    let (label, value) = line.split_once(':')?;
-    let label = Label::named(label.trim_matches([' ', '\t']))?;
-    Some(Line { label, value: value.trim_matches([' ', '\t']), number })
+/// The lines of the text; the text is gone through several times rather than held a second time.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line))
+}
+
+/// The lines with a known label; all others are skipped.
+fn fields(text: &str) -> impl Iterator<Item = Line<'_>> {
+    lines(text).enumerate().filter_map(|(number, line)| {
+        let (label, value) = line.split_once(':')?;
+        let label = Label::named(label.trim_matches([' ', '\t']))?;
+        Some(Line { label, value: value.trim_matches([' ', '\t']), number })
+    })
 }
 
 /// The range of line numbers that the subject's text may have written.
-fn distrusted(raw: &[&str], lines: &[Line<'_>], inner: Inner<'_>) -> std::ops::Range<usize> {
-    let Some(subject) = lines.iter().position(|line| line.label == Label::Subject) else { return 0..0 };
-    let after_subject = lines[subject].number + 1;
-    let id_before = lines[..subject].iter().any(|line| line.label == Label::MessageId);
-    if !id_before {
-        let ids = lines[subject..].iter().rev().filter(|line| line.label == Label::MessageId);
-        let mut named = ids.filter(|line| {
-            let id = normal_message_id(line.value);
-            inner.message_id.is_none() || id.as_deref() == inner.message_id
-        });
-        if let Some(line) = named.next() {
-            return after_subject..line.number;
+fn distrusted(text: &str, inner: Inner<'_>) -> Range<usize> {
+    let mut after_subject = None;
+    let mut id_before = false;
+    let mut last_id = None;
+    for line in fields(text) {
+        match (line.label, after_subject) {
+            (Label::Subject, None) => after_subject = Some(line.number + 1),
+            (Label::MessageId, None) => id_before = true,
+            (Label::MessageId, Some(_)) => {
+                let is_original =
+                    inner.message_id.is_none() || normal_message_id(line.value).as_deref() == inner.message_id;
+                last_id = if is_original { Some(line.number) } else { last_id };
+            }
+            (Label::Subject | Label::Sender | Label::OnBehalfOf | Label::Recipient(_), _) => {}
         }
     }
-    let mut end = after_subject;
+    let Some(after_subject) = after_subject else { return 0..0 };
+    if let (Some(last_id), false) = (last_id, id_before) {
+        return after_subject..last_id;
+    }
     let tail = inner.subject.split(['\n', '\r']).skip(1).filter(|line| !line.trim().is_empty());
-    for expected in tail {
-        let Some(found) = raw.get(end) else { break };
-        if found.trim() != expected.trim() {
-            break;
-        }
-        end += 1;
-    }
-    after_subject..end
+    let same =
+        lines(text).skip(after_subject).zip(tail).take_while(|(found, expected)| found.trim() == expected.trim());
+    after_subject..after_subject + same.count()
 }
 
 /// A sender; placeholders without an address are nobody.

@@ -5,7 +5,7 @@
 //!
 //! - the raw fields of [`FIELDS`], all occurrences in their order, each run of white space as one space;
 //! - the tree of parts: depth, kind, type, parameters without `boundary` in the order of their names;
-//! - the SHA-256 of each decoded leaf body. In text/* CRLF counts as LF and line breaks at the end do not
+//! - the SHA-256 of each decoded leaf body. In text/* and message/* CRLF counts as LF and line breaks at the end do not
 //!   count: gateways change both (bare LF in base64 text, a line break added at the end), and neither can be
 //!   seen by a reader. All other leaves count byte for byte.
 //!

@@ -89,8 +89,9 @@ impl Content {
         self.kind == "message/rfc822" || self.kind == "message/global"
     }
 
+    /// Lines rather than bytes: text, and the reports among message/* (delivery-status …).
     pub fn is_text(&self) -> bool {
-        self.kind.starts_with("text/")
+        self.kind.starts_with("text/") || self.kind.starts_with("message/")
     }
 }
 

@@ -69,19 +69,22 @@ pub fn decode(encoding: Encoding, input: &[u8]) -> Vec<u8> {
     out
 }
 
-const JUNK: u8 = 0xff;
-const PAD: u8 = 0xfe;
+/// In [`DIGITS`]: not a digit. Above the 24 bits of a group.
+const NO_DIGIT: u32 = 1 << 24;
 
-/// The value of each byte in base64, or [`JUNK`], or [`PAD`].
-static BASE64: [u8; 256] = {
-    let mut table = [JUNK; 256];
+/// The bits of each digit at its place in a group of four.
+static DIGITS: [[u32; 256]; 4] = {
+    let mut table = [[NO_DIGIT; 256]; 4];
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut value = 0;
     while value < 64 {
-        table[alphabet[value] as usize] = value as u8;
+        let mut place = 0;
+        while place < 4 {
+            table[place][alphabet[value] as usize] = (value as u32) << (18 - 6 * place);
+            place += 1;
+        }
         value += 1;
     }
-    table[b'=' as usize] = PAD;
     table
 };
 
@@ -94,33 +97,25 @@ pub struct Base64 {
 
 impl Base64 {
     fn push(&mut self, mut input: &[u8], out: &mut Vec<u8>) {
-        out.reserve(input.len() / 4 * 3 + 3);
-        while !input.is_empty() {
+        while let Some((&byte, rest)) = input.split_first() {
             if self.digits == 0 {
-                // Most of an attachment is unbroken groups of four digits.
-                while let Some((group, rest)) = input.split_first_chunk::<4>() {
-                    let [a, b, c, d] = group.map(|byte| BASE64[byte as usize]);
-                    if (a | b | c | d) & 0xc0 != 0 {
-                        break;
-                    }
-                    let bits = u32::from(a) << 18 | u32::from(b) << 12 | u32::from(c) << 6 | u32::from(d);
-                    out.extend_from_slice(&[(bits >> 16) as u8, (bits >> 8) as u8, bits as u8]);
-                    input = rest;
+                // Most of an attachment is lines of unbroken groups.
+                let taken = groups(input, out);
+                if taken > 0 {
+                    input = &input[taken..];
+                    continue;
                 }
             }
-            let Some((&byte, rest)) = input.split_first() else { break };
             input = rest;
-            match BASE64[byte as usize] {
-                JUNK => {}
-                PAD => self.flush(out),
-                value => {
-                    self.bits = self.bits << 6 | u32::from(value);
-                    self.digits += 1;
-                    if self.digits == 4 {
-                        let bits = self.bits;
-                        out.extend_from_slice(&[(bits >> 16) as u8, (bits >> 8) as u8, bits as u8]);
-                        (self.bits, self.digits) = (0, 0);
-                    }
+            let value = DIGITS[3][byte as usize];
+            if byte == b'=' {
+                self.flush(out);
+            } else if value != NO_DIGIT {
+                self.bits = self.bits << 6 | value;
+                self.digits += 1;
+                if self.digits == 4 {
+                    out.extend_from_slice(&self.bits.to_be_bytes()[1..]);
+                    (self.bits, self.digits) = (0, 0);
                 }
             }
         }
@@ -135,6 +130,26 @@ impl Base64 {
         }
         (self.bits, self.digits) = (0, 0);
     }
+}
+
+/// Decodes whole groups up to the first byte that is no digit; says how many bytes of input those were.
+fn groups(input: &[u8], out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    // A line at a time: what is reserved for the groups behind a line break would be cleared in vain.
+    let line = &input[..input.len().min(128)];
+    out.resize(start + line.len() / 4 * 3, 0);
+    let mut done = 0;
+    for (four, three) in line.chunks_exact(4).zip(out[start..].chunks_exact_mut(3)) {
+        let [a, b, c, d] = [four[0], four[1], four[2], four[3]].map(usize::from);
+        let bits = DIGITS[0][a] | DIGITS[1][b] | DIGITS[2][c] | DIGITS[3][d];
+        if bits & NO_DIGIT != 0 {
+            break;
+        }
+        three.copy_from_slice(&bits.to_be_bytes()[1..]);
+        done += 1;
+    }
+    out.truncate(start + done * 3);
+    done * 4
 }
 
 /// White space at the end of a line is not content (RFC 2045 §6.7 rule 3); a run longer than this is no
@@ -195,15 +210,7 @@ impl QuotedPrintable {
                         self.blanks.clear();
                         self.state = Escape::SoftCr;
                     }
-                    b' ' | b'\t' => {
-                        if self.blanks.is_empty() || self.blanks.len() < BLANKS_MAX {
-                            self.blanks.push(byte);
-                        } else {
-                            out.push(b'=');
-                            self.state = Escape::None;
-                            continue;
-                        }
-                    }
+                    b' ' | b'\t' if self.blanks.len() < BLANKS_MAX => self.blanks.push(byte),
                     _ if byte.is_ascii_hexdigit() && self.blanks.is_empty() => self.state = Escape::Digit(byte),
                     _ => {
                         out.push(b'=');

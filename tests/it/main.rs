@@ -1,1 +1,4 @@
 //! Tests of gatepost from outside its modules.
+
+mod imap_dovecot;
+mod support;

@@ -9,7 +9,7 @@ use gatepost::sources::imap::ImapSource;
 use gatepost::sources::imap::options::{ImapAuth, ImapOptions};
 use gatepost::sources::{Body, Deletion, Fetched, Intake, Level, Listed, Retry, Scope, Source, SourceError};
 
-use crate::support::dovecot::{Dovecot, PASSWORD, Setup};
+use crate::support::dovecot::{Dovecot, OTHER_ADDRESS, PASSWORD, Setup};
 
 const USER: &str = "journal";
 
@@ -141,8 +141,10 @@ async fn starttls_is_never_stepped_down() {
 async fn a_server_that_wants_tls_gets_no_password_without_it() {
     let Some(dovecot) = Dovecot::start(&Setup { tls_required: true, ..Setup::default() }) else { return };
     for auth in [ImapAuth::Auto, ImapAuth::Login, ImapAuth::Plain] {
-        let error = ImapSource::connect(&ImapOptions { auth, ..options(&dovecot, TlsMode::None) }).await.err().unwrap();
+        let plain = ImapOptions { auth, host: OTHER_ADDRESS.into(), ..options(&dovecot, TlsMode::None) };
+        let error = ImapSource::connect(&plain).await.err().unwrap();
         assert_eq!(error.retry, Retry::Operator, "{error}");
+        assert!(error.answer.contains("LOGINDISABLED") || error.answer.contains("AUTHENTICATE PLAIN"), "{error}");
     }
     ImapSource::connect(&options(&dovecot, TlsMode::StartTls)).await.unwrap();
 }

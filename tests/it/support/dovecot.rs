@@ -9,12 +9,16 @@ use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd};
 
-pub const PASSWORD: &str = "correct horse";
+pub const PASSWORD: &str = "correct-horse";
+
+/// Where it listens too.
+pub const OTHER_ADDRESS: &str = "127.0.0.2";
 
 /// How the server is set up; `Setup::default()` takes passwords with and without TLS.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// `ssl = required`: no login before TLS.
+    /// `ssl = required`: no login before TLS, except that Dovecot trusts a connection between one and the
+    /// same address; so such a test connects to [`OTHER_ADDRESS`].
     pub tls_required: bool,
     /// `ssl = no`: neither STARTTLS nor an imaps port.
     pub without_tls: bool,
@@ -80,9 +84,10 @@ impl Dovecot {
         };
         let mut text = format!(
             "base_dir = {at}/run\nstate_dir = {at}/state\nlog_path = {at}/log\ninstance_name = gp{imap_port}\n\
-             protocols = imap\nlisten = 127.0.0.1\nmail_location = maildir:{at}/mail/%n\nmail_fsync = never\n\
+             protocols = imap\nlisten = 127.0.0.1, 127.0.0.2\nmail_location = maildir:{at}/mail/%n\nmail_fsync = never\n\
              ssl = {ssl}\nssl_cert = <{at}/server.pem\nssl_key = <{at}/server.key\n\
              disable_plaintext_auth = {}\nauth_mechanisms = plain login\nmail_max_userip_connections = 100\n\
+             auth_failure_delay = 0\nservice anvil {{\n unix_listener anvil-auth-penalty {{\n  mode = 0\n }}\n}}\n\
              first_valid_uid = 1\nlast_valid_uid = 0\nfirst_valid_gid = 0\n\
              passdb {{\n driver = static\n args = password={PASSWORD}\n}}\n\
              userdb {{\n driver = static\n args = uid={user} gid={group} home={at}/mail/%n\n}}\n\

@@ -168,7 +168,7 @@ impl Fetch<'_> {
     /// Hands on what an answer gives, if it was asked for.
     async fn answer(&mut self, wire: &mut Wire, given: Given) -> Result<(), Failure> {
         let Given { uid, data } = given;
-        let diverted = data.as_deref().and_then(|token| wire.diverter().take(token));
+        let diverted = data.as_deref().and_then(|token| wire.diverter().take_body(token));
         let body = match (diverted, data.as_deref()) {
             (Some(diverted), _) => match diverted.content {
                 Content::Bytes(bytes) if bytes.is_empty() => Err("the server sent an empty body".to_owned()),

@@ -377,6 +377,56 @@ async fn a_server_that_dies_is_an_error_for_later() {
     }
 }
 
+/// `cargo test --test it how_fast -- --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn how_fast_it_is() {
+    let Some(dovecot) = Dovecot::start(&Setup::default()) else { return };
+    for (user, count, size) in [("small", 20_000, 1_500), ("medium", 10_000, 20_000), ("large", 20, 20_000_000)] {
+        let mut mail = mail(1);
+        while mail.len() < size {
+            mail.extend_from_slice(b"0123456789012345678901234567890123456789012345678901234567890123456789\r\n");
+        }
+        dovecot.deliver(user, "INBOX", std::iter::repeat_n(&mail, count));
+        for tls in [TlsMode::None, TlsMode::Implicit] {
+            let options = ImapOptions { username: user.into(), ..options(&dovecot, tls) };
+            let mut source = ImapSource::connect(&options).await.unwrap();
+            source.open("INBOX").await.unwrap();
+            let started = std::time::Instant::now();
+            let listed = list_all(&mut source).await.unwrap();
+            let listing = started.elapsed();
+            let spool = tempfile::tempdir().unwrap();
+            let intake = Intake::new(64 << 20, spool.path().to_owned());
+            let (sender, mut receiver) = tokio::sync::mpsc::channel::<Fetched>(64);
+            let count = tokio::spawn(async move {
+                let mut bytes = 0;
+                while let Some(fetched) = receiver.recv().await {
+                    if let Body::Item(item) = fetched.body {
+                        bytes += item.len();
+                    }
+                }
+                bytes
+            });
+            let started = std::time::Instant::now();
+            source.fetch(&listed, &intake, &sender).await.unwrap();
+            drop(sender);
+            let bytes = count.await.unwrap();
+            let seconds = started.elapsed().as_secs_f64();
+            eprintln!(
+                "{user} {tls:?}: listed {} in {listing:?}; {:.0} items/s, {:.0} MB/s",
+                listed.len(),
+                listed.len() as f64 / seconds,
+                bytes as f64 / 1e6 / seconds
+            );
+            if tls == TlsMode::Implicit {
+                let started = std::time::Instant::now();
+                source.delete(&listed).await.unwrap();
+                eprintln!("{user}: deleted {} in {:?}", listed.len(), started.elapsed());
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn check_finds_what_is_right_and_what_is_not() {
     let Some(dovecot) = Dovecot::start(&Setup::default()) else { return };

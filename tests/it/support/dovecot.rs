@@ -15,7 +15,7 @@ pub const PASSWORD: &str = "correct-horse";
 pub const OTHER_ADDRESS: &str = "127.0.0.2";
 
 /// How the server is set up; `Setup::default()` takes passwords with and without TLS.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Setup {
     /// `ssl = required`: no login before TLS, except that Dovecot trusts a connection between one and the
     /// same address; so such a test connects to [`OTHER_ADDRESS`].
@@ -25,12 +25,6 @@ pub struct Setup {
     pub expired_certificate: bool,
     /// Capabilities as the server should announce them, instead of what it can do.
     pub capabilities: Option<&'static str>,
-}
-
-impl Default for Setup {
-    fn default() -> Setup {
-        Setup { tls_required: false, without_tls: false, expired_certificate: false, capabilities: None }
-    }
 }
 
 pub struct Dovecot {

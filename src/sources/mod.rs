@@ -8,7 +8,7 @@
 //!   list is an error, never a shorter list.
 //! - `fetch` answers for every wanted item exactly once: bytes, [`Body::Gone`] or
 //!   [`Body::Unfetchable`]. After an error the items not answered for are simply still pending.
-//! - `delete` answers for every item; only [`Deletion::Deleted`] and [`Deletion::Gone`] mean that the
+//! - `delete` is given items of the epoch that `open` returned, and answers for every one; only [`Deletion::Deleted`] and [`Deletion::Gone`] mean that the
 //!   gateway confirmed the absence.
 //! - After an error of scope [`Scope::Profile`] the connection is not used again.
 

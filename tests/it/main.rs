@@ -1,4 +1,7 @@
 //! Tests of gatepost from outside its modules.
 
+mod cli_errors;
+mod imap_dovecot;
 mod journal_corpus;
 mod rooms;
+mod support;

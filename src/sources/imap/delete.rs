@@ -44,8 +44,14 @@ pub(super) async fn delete(wire: &mut Wire, items: &[Listed], how: Expunge) -> R
     for set in uid_sets(&uids, BATCH_ITEMS_MAX) {
         batch(wire, &set, &wanted, how, &mut outcome).await?;
     }
-    // An id that is no UID was never listed by this source: whatever it means, it stays.
-    let answer = |item: &Listed| uid(item).and_then(|uid| outcome.get(&uid).cloned()).unwrap_or(Deletion::Mismatch);
+    // An id that is no UID was never listed by this source, and of two records of one UID only the one
+    // that was matched has an answer: whatever the others mean, they stay.
+    let answer = |item: &Listed| {
+        let uid = uid(item)?;
+        let matched = wanted.get(&uid).is_some_and(|it| it.size == item.size && it.date == item.date);
+        outcome.get(&uid).filter(|_| matched).cloned()
+    };
+    let answer = |item: &Listed| answer(item).unwrap_or(Deletion::Mismatch);
     Ok(items.iter().map(answer).collect())
 }
 

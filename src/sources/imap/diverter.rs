@@ -121,7 +121,7 @@ impl Diverter {
     }
 
     /// The body that `token` stands for. Anything else that was diverted is dropped.
-    pub fn take(&mut self, token: &[u8]) -> Option<Diverted> {
+    pub fn take_body(&mut self, token: &[u8]) -> Option<Diverted> {
         self.diverted.take().filter(|diverted| diverted.token.as_bytes() == token)
     }
 

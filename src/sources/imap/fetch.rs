@@ -4,11 +4,11 @@
 //! diverter; an item is handed on only when its last byte has arrived.
 //!
 //! What a server may do instead of giving the bytes, and what is made of it:
-//! - OK without the item: it is asked for once more by UID alone; gone, or unfetchable.
+//! - OK without the item, or NIL, or an empty body: whether it is still there is asked for once more
+//!   (Dovecot answers NIL for a mail that another client has expunged); gone, or unfetchable.
 //! - NO or BAD to a command of several items: those without an answer are asked for one by one, so that
 //!   one mail that the server cannot convert does not hide the others. NO or BAD to a single one:
-//!   unfetchable, with the server's reason.
-//! - NIL or an empty body: unfetchable.
+//!   gone, or unfetchable with the server's reason.
 //! - A body longer than allowed: not even asked for when the listing says so; otherwise it is read,
 //!   thrown away and unfetchable, so that the items behind it still come.
 
@@ -18,7 +18,7 @@ use async_imap::imap_proto::{AttributeValue, Response};
 use tokio::sync::mpsc;
 
 use super::diverter::Content;
-use super::listing::{present, uid_of};
+use super::listing::{present, synchronise, uid_of};
 use super::names::unescape;
 use super::sets::{UidSet, uid_sets};
 use super::wire::{Answer, Failure, Wire};
@@ -39,14 +39,13 @@ pub(super) async fn fetch(
     intake: &Intake,
     out: &mpsc::Sender<Fetched>,
 ) -> Result<(), Failure> {
-    let mut fetch = Fetch { waiting: HashMap::with_capacity(wanted.len()), intake, out };
+    let mut fetch = Fetch { waiting: HashMap::with_capacity(wanted.len()), withheld: HashMap::new(), intake, out };
     let mut order = Vec::with_capacity(wanted.len());
     for listed in wanted {
         match uid(listed) {
             None => fetch.send(listed, Body::Unfetchable("its id is no UID".into())).await?,
             Some(_) if listed.size > intake.item_bytes_max => {
-                let reason = format!("{} bytes are more than an item may have", listed.size);
-                fetch.send(listed, Body::Unfetchable(reason)).await?;
+                fetch.send(listed, Body::Unfetchable(too_long(listed.size))).await?;
             }
             Some(uid) => {
                 if fetch.waiting.insert(uid, listed).is_none() {
@@ -59,11 +58,15 @@ pub(super) async fn fetch(
     let result = fetch.pipeline(wire, batches(&order)).await;
     wire.diverter().divert_to(None);
     result?;
-    fetch.unanswered(wire).await
+    fetch.without_bytes(wire).await
 }
 
 pub(super) fn uid(listed: &Listed) -> Option<u32> {
     listed.native_id.parse().ok().filter(|&uid| uid > 0)
+}
+
+fn too_long(bytes: u64) -> String {
+    format!("{bytes} bytes are more than an item may have")
 }
 
 /// Cuts what is wanted into commands, by items, by announced bytes, and by the length of the set.
@@ -110,6 +113,8 @@ impl Given {
 struct Fetch<'a> {
     /// Wanted and not answered yet.
     waiting: HashMap<u32, &'a Listed>,
+    /// Answered without bytes, and why; whether they are still there is found out at the end.
+    withheld: HashMap<u32, (&'a Listed, String)>,
     intake: &'a Intake,
     out: &'a mpsc::Sender<Fetched>,
 }
@@ -152,8 +157,8 @@ impl Fetch<'_> {
                         set.uids.iter().copied().filter(|uid| self.waiting.contains_key(uid)).collect();
                     if set.uids.len() > 1 {
                         to_send.extend(left.iter().flat_map(|&uid| uid_sets(&[uid], 1)));
-                    } else if let Some(listed) = left.first().and_then(|uid| self.waiting.remove(uid)) {
-                        self.send_or_stop(wire, listed, Body::Unfetchable(failure.to_string())).await?;
+                    } else if let Some(uid) = left.first() {
+                        self.withhold(*uid, failure.to_string());
                     }
                 }
             }
@@ -163,56 +168,65 @@ impl Fetch<'_> {
     /// Hands on what an answer gives, if it was asked for.
     async fn answer(&mut self, wire: &mut Wire, given: Given) -> Result<(), Failure> {
         let Given { uid, data } = given;
-        let diverted = data.as_deref().and_then(|token| wire.diverter().take(token));
-        let Some(listed) = self.waiting.remove(&uid) else { return Ok(()) };
+        let diverted = data.as_deref().and_then(|token| wire.diverter().take_body(token));
         let body = match (diverted, data.as_deref()) {
             (Some(diverted), _) => match diverted.content {
-                Content::Bytes(bytes) if bytes.is_empty() => Body::Unfetchable("the server sent an empty body".into()),
-                Content::Bytes(bytes) => Body::Item(bytes),
-                Content::TooLong { bytes } => {
-                    Body::Unfetchable(format!("{bytes} bytes are more than an item may have"))
-                }
+                Content::Bytes(bytes) if bytes.is_empty() => Err("the server sent an empty body".to_owned()),
+                Content::Bytes(bytes) => Ok(bytes),
+                Content::TooLong { bytes } => Err(too_long(bytes)),
             },
-            (None, None) => Body::Unfetchable("the server sent NIL for its body".into()),
-            (None, Some([])) => Body::Unfetchable("the server sent an empty body".into()),
+            (None, None) => Err("the server sent NIL for its body".to_owned()),
+            (None, Some([])) => Err("the server sent an empty body".to_owned()),
             (None, Some(quoted)) => {
                 let bytes = unescape(quoted);
                 let permit = self.intake.room(bytes.len() as u64).await;
-                Body::Item(ItemBytes::memory(bytes, permit))
+                Ok(ItemBytes::memory(bytes, permit))
             }
         };
-        if let Body::Item(bytes) = &body
-            && bytes.len() != listed.size
-        {
+        let bytes = match body {
+            Ok(bytes) => bytes,
+            Err(reason) => {
+                self.withhold(uid, reason);
+                return Ok(());
+            }
+        };
+        let Some(listed) = self.waiting.remove(&uid) else { return Ok(()) };
+        if bytes.len() != listed.size {
             // Legal: some servers announce the size of another form of the mail.
             tracing::debug!(uid, announced = listed.size, bytes = bytes.len(), "an item has another size than listed");
         }
-        self.send_or_stop(wire, listed, body).await
+        // When nobody takes items any more, the rest of the answers is still on its way.
+        self.send(listed, Body::Item(bytes)).await.map_err(|failure| wire.give_up(failure))
     }
 
-    /// What was answered with OK and without the item: gone by now, or held back.
-    async fn unanswered(&mut self, wire: &mut Wire) -> Result<(), Failure> {
-        if self.waiting.is_empty() {
+    fn withhold(&mut self, uid: u32, reason: String) {
+        if let Some(listed) = self.waiting.remove(&uid) {
+            self.withheld.insert(uid, (listed, reason));
+        }
+    }
+
+    /// What came without bytes: gone by now, or held back.
+    async fn without_bytes(&mut self, wire: &mut Wire) -> Result<(), Failure> {
+        for (uid, listed) in self.waiting.drain() {
+            self.withheld.insert(uid, (listed, "the server answered OK without the item".into()));
+        }
+        if self.withheld.is_empty() {
             return Ok(());
         }
-        let uids: Vec<u32> = self.waiting.keys().copied().collect();
+        synchronise(wire).await?;
+        let uids: Vec<u32> = self.withheld.keys().copied().collect();
         for set in uid_sets(&uids, usize::MAX) {
             let there = present(wire, &set).await?;
             for uid in &set.uids {
-                let Some(listed) = self.waiting.remove(uid) else { continue };
+                let Some((listed, reason)) = self.withheld.remove(uid) else { continue };
                 let body = match there.binary_search(uid) {
-                    Ok(_) => Body::Unfetchable("the server answered OK without the item".into()),
+                    Ok(_) => Body::Unfetchable(reason),
                     Err(_) => Body::Gone,
                 };
                 self.send(listed, body).await?;
             }
         }
         Ok(())
-    }
-
-    async fn send_or_stop(&self, wire: &mut Wire, listed: &Listed, body: Body) -> Result<(), Failure> {
-        // When nobody takes items any more, the rest of the answers is still on its way.
-        self.send(listed, body).await.map_err(|failure| wire.give_up(failure))
     }
 
     async fn send(&self, listed: &Listed, body: Body) -> Result<(), Failure> {

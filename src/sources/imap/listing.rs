@@ -106,9 +106,18 @@ pub(super) async fn list(
     }
 }
 
+/// Makes the server look at the folder anew. Until a command that allows for it, a server may speak of
+/// mails that another client expunged as if they were there (Dovecot does, with size 0 and NIL bodies).
+pub(super) async fn synchronise(wire: &mut Wire) -> Result<(), Failure> {
+    wire.run("NOOP", |_| Ok(())).await.map(drop)
+}
+
 /// Lists exactly these UIDs; those that are gone are missing.
 pub(super) async fn list_only(wire: &mut Wire, uids: &[u32]) -> Result<Vec<Listed>, Failure> {
     let mut all = Vec::new();
+    if !uids.is_empty() {
+        synchronise(wire).await?;
+    }
     for set in uid_sets(uids, KEPT_MAX) {
         let mut found = Found::default();
         wire.run(&format!("UID FETCH {} {ATTRIBUTES}", set.text), |response| {

@@ -142,7 +142,8 @@ impl Source for ImapSource {
             kind: "imap".into(),
             host: self.host.clone(),
             login: self.login.clone(),
-            folder: name.to_owned(),
+            // However it is written in the configuration, it is one folder (RFC 3501 §5.1).
+            folder: if name.eq_ignore_ascii_case("INBOX") { "INBOX".into() } else { name.to_owned() },
             validity: folder.validity.to_string(),
         };
         let state = folder.state;

@@ -52,6 +52,9 @@ pub(super) struct Sink {
     permit: Option<OwnedSemaphorePermit>,
 }
 
+/// The file and the chunk come back from the thread that wrote.
+type Written = io::Result<(File, Vec<u8>)>;
+
 enum Place {
     Memory(Vec<u8>),
     Spool {
@@ -59,7 +62,7 @@ enum Place {
         file: Option<File>,
         chunk: Vec<u8>,
         used: usize,
-        writing: Option<JoinHandle<io::Result<(File, Vec<u8>)>>>,
+        writing: Option<JoinHandle<Written>>,
     },
     Nowhere {
         scratch: Vec<u8>,

@@ -333,34 +333,7 @@ impl Core {
     }
 }
 
-/// What became of everything that one login's mailbox ever showed.
-#[derive(Clone, Debug, Default)]
-pub struct Totals {
-    pub archived: u64,
-    pub deleted: u64,
-    /// Sightings that still want something done: failed and unfetchable ones.
-    pub open: Vec<Row>,
-}
-
 impl Catalogue {
-    pub fn totals(&self, kind: &str, host: &str, login: &str) -> Result<Totals> {
-        let ours = "epoch IN (SELECT id FROM epochs WHERE kind = ?1 AND host = ?2 AND login = ?3)";
-        let count = |condition: &str| -> Result<u64> {
-            let sql = format!("SELECT count(*) FROM sightings WHERE {ours} AND {condition}");
-            Ok(self.db.prepare_cached(&sql)?.query_row([kind, host, login], |row| row.get::<_, i64>(0))? as u64)
-        };
-        let sql = format!(
-            "SELECT {ROW} FROM sightings WHERE {ours} AND gone IS NULL AND disposition IN ('failed', 'unfetchable')"
-        );
-        let mut statement = self.db.prepare_cached(&sql)?;
-        let open = statement.query_map([kind, host, login], row)?.collect::<rusqlite::Result<_>>()?;
-        Ok(Totals {
-            archived: count("disposition IN ('archived', 'already_archived')")?,
-            deleted: count("gone = 'deleted'")?,
-            open,
-        })
-    }
-
     /// Messages in Inbox and Sent of each person.
     pub fn filing_counts(&self) -> Result<std::collections::BTreeMap<String, (u64, u64)>> {
         let sql = "SELECT p.person, f.folder, count(DISTINCT f.message) FROM filings f JOIN people p ON p.id = f.person

@@ -12,26 +12,37 @@
 #![doc = include_str!("FORMAT.md")]
 
 mod catalogue;
+mod content;
 mod core;
 mod encode;
 mod error;
+mod export;
 mod frame;
 mod layout;
 mod ledger;
 mod pack;
+mod read;
 mod record;
 mod recover;
+mod redact;
+mod status;
+#[cfg(test)]
+mod test_support;
 mod writer;
 
 pub use self::catalogue::Catalogue;
 pub use self::core::{Committed, Core, Limits, Outcome, Receipt, Seen, Submission};
 pub use self::encode::{KnownChunks, PreparedChunk, PreparedItem, prepare, sha256};
 pub use self::error::{ArchiveError, ErrorKind, Result};
+pub use self::export::{ExportOptions, ExportReport, ManifestEntry, export};
 pub use self::frame::Encoder;
 pub use self::layout::Layout;
-pub use self::ledger::{DeletePolicy, Epoch, EpochName, LastRun, Row, Totals};
+pub use self::ledger::{DeletePolicy, Epoch, EpochName, LastRun, Row};
+pub use self::read::{Entry, Filter, PersonInfo, Reader, Shown, ShownFiling};
 pub use self::record::{
     ChunkRef, DeletedHow, Disposition, Filing, Folder, Head, ItemRecord, PersonRecord, StoredMessage,
 };
 pub use self::recover::OpenOptions;
+pub use self::redact::write_without_bcc;
+pub use self::status::{Attention, Event, Gateway, Totals, Volume};
 pub use self::writer::{Handle, Writer};

@@ -189,6 +189,12 @@ pub fn main() -> ExitCode {
         }
     };
     logging();
+    std::panic::set_hook(Box::new(|panic| {
+        // A panic in a parser of foreign bytes is caught and becomes a quarantined item; its text may hold
+        // mail, so only the place is told.
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a part of gatepost failed unexpectedly");
+    }));
     let global = Global { config: cli.config, archive: cli.archive, create_archive: cli.create_archive };
     match dispatch(&global, cli.command) {
         Ok(exit) => exit.into(),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::exit::{Exit, Failure};
 use super::output;
 use super::wiring::{self, Global};
-use crate::archive::{Catalogue, Head, Row};
+use crate::archive::{Catalogue, Gateway, Head, LastRun, Layout, Reader, Totals, Volume};
 use crate::config::SourceSettings;
 
 #[derive(Serialize)]
@@ -42,24 +42,17 @@ struct ArchiveStatus {
 pub fn status(global: &Global, as_json: bool) -> Result<Exit, Failure> {
     let settings = wiring::settings(global)?;
     let layout = wiring::layout_of(&settings.archive);
-    let catalogue = if layout.root.exists() { Some(Catalogue::of(&layout)?) } else { None };
-    let head = match &catalogue {
-        Some(catalogue) => catalogue.acknowledged()?.map(|ack| ack.head),
-        None => None,
-    };
-    let runs = match &catalogue {
-        Some(catalogue) => catalogue.last_runs()?,
-        None => Vec::new(),
-    };
+    let archive = if layout.root.exists() { Some(Archive::open(&layout)?) } else { None };
+    let head = archive.as_ref().map(|archive| archive.volume.head).filter(|head| head.seq > 0);
     let mut profiles = Vec::new();
     for profile in &settings.profiles {
         let SourceSettings::Imap(imap) = &profile.source;
         let host = format!("{}:{}", imap.host, imap.port);
-        let totals = match &catalogue {
-            Some(catalogue) => catalogue.totals("imap", &host, &imap.username)?,
-            None => crate::archive::Totals::default(),
+        let totals = match &archive {
+            Some(archive) => archive.reader.totals(Some(Gateway { host: &host, login: &imap.username }))?,
+            None => Totals::default(),
         };
-        let run = runs.iter().find(|run| run.name == profile.name);
+        let run = archive.as_ref().and_then(|archive| archive.runs.iter().find(|run| run.name == profile.name));
         let report = run.map(|run| &run.report);
         let number = |key: &str| report.and_then(|report| report[key].as_u64()).unwrap_or(0);
         let error = report.and_then(|report| report["error"]["what"].as_str()).map(str::to_owned);
@@ -75,22 +68,16 @@ pub fn status(global: &Global, as_json: bool) -> Result<Exit, Failure> {
             last_run,
             last_success: run.and_then(|run| run.last_success),
             next_run: last_run.and_then(|last| last.checked_add(every).ok()),
-            backlog: number("pending").max(totals.open.len() as u64),
-            oldest_item_age_s: oldest(&totals.open),
-            archived_total: totals.archived,
+            backlog: number("pending").max(totals.failed + totals.unfetchable),
+            oldest_item_age_s: totals.oldest_open.map(|at| Timestamp::now().duration_since(at).as_secs().max(0)),
+            archived_total: totals.archived + totals.already_archived,
             deleted_total: totals.deleted,
             error,
             head,
         });
     }
-    let stored = match &catalogue {
-        Some(catalogue) => catalogue.packs()?.iter().map(|(_, bytes, _)| bytes).sum(),
-        None => 0,
-    };
-    let items = match &catalogue {
-        Some(catalogue) => catalogue.last_item()?,
-        None => 0,
-    };
+    let (items, stored) =
+        archive.as_ref().map_or((0, 0), |archive| (archive.volume.items, archive.volume.bytes_stored));
     let path = layout.root.display().to_string();
     let status = Status { profiles, archive: ArchiveStatus { path, head, items, bytes_stored: stored } };
     if as_json {
@@ -101,10 +88,19 @@ pub fn status(global: &Global, as_json: bool) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// How long the oldest item without a final disposition has been waiting since it was last tried.
-fn oldest(open: &[Row]) -> Option<i64> {
-    let now = Timestamp::now();
-    open.iter().map(|row| now.duration_since(row.at).as_secs().max(0)).max()
+struct Archive {
+    reader: Reader,
+    runs: Vec<LastRun>,
+    volume: Volume,
+}
+
+impl Archive {
+    fn open(layout: &Layout) -> Result<Archive, Failure> {
+        let reader = Reader::open(layout)?;
+        let runs = Catalogue::of(layout)?.last_runs()?;
+        let volume = reader.volume()?;
+        Ok(Archive { reader, runs, volume })
+    }
 }
 
 fn print(status: &Status) {

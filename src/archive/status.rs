@@ -1,0 +1,194 @@
+//! Numbers and events of an archive, for `status`, `runs` and the lists of what needs a person.
+//!
+//! Reading only; every number is counted from what was committed, none is kept beside it.
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension as _, params};
+use serde::Serialize;
+
+use super::error::Result;
+use super::read::Reader;
+use super::record::{Disposition, Head};
+
+/// Which gateway's numbers: all folders and epochs of a login.
+#[derive(Clone, Copy, Debug)]
+pub struct Gateway<'a> {
+    pub host: &'a str,
+    pub login: &'a str,
+}
+
+/// Sightings by what became of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    pub archived: u64,
+    pub already_archived: u64,
+    pub quarantined: u64,
+    pub unfetchable: u64,
+    pub excluded: u64,
+    pub vanished: u64,
+    pub failed: u64,
+    /// Of all of these: gone from the gateway, by our deletion or as a complete listing showed.
+    pub deleted: u64,
+    /// Archived and still on the gateway, as far as we know.
+    pub present: u64,
+    /// When the oldest that was not fetched yet, and still is there, was tried last.
+    pub oldest_open: Option<Timestamp>,
+}
+
+/// The archive's size and head.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Volume {
+    pub head: Head,
+    pub commits: u64,
+    pub packs: u64,
+    pub items: u64,
+    pub messages: u64,
+    pub filings: u64,
+    pub chunks: u64,
+    /// Bytes of all items, as they came in.
+    pub bytes_raw: u64,
+    /// Bytes of all packs, up to the last commit.
+    pub bytes_stored: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Event {
+    pub event: String,
+    pub at: Timestamp,
+    pub who: String,
+    pub what: serde_json::Value,
+}
+
+/// Something that needs a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Attention {
+    /// `quarantined` or `unfetchable`.
+    pub disposition: Disposition,
+    /// `None`: the gateway never gave its bytes.
+    pub item: Option<u64>,
+    pub reason: String,
+    pub at: Timestamp,
+    pub size: u64,
+    pub native_id: String,
+    pub folder: String,
+    pub host: String,
+    pub login: String,
+    /// `deleted`, `inferred`, `vanished`; `None`: it still is on the gateway, as far as we know.
+    pub gone: Option<String>,
+}
+
+fn moment(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+impl Reader {
+    pub fn totals(&self, of: Option<Gateway<'_>>) -> Result<Totals> {
+        let (host, login) = (of.map(|of| of.host), of.map(|of| of.login));
+        let sql = "SELECT s.disposition, count(*), sum(s.gone IN ('deleted', 'inferred')), sum(s.gone IS NULL),
+                          min(CASE WHEN s.gone IS NULL THEN s.at END)
+                   FROM sightings s JOIN epochs e ON e.id = s.epoch
+                   WHERE (?1 IS NULL OR e.host = ?1) AND (?2 IS NULL OR e.login = ?2)
+                   GROUP BY s.disposition";
+        let mut statement = self.catalogue.db.prepare_cached(sql)?;
+        let mut rows = statement.query(params![host, login])?;
+        let mut totals = Totals::default();
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(0)?;
+            let count = row.get::<_, i64>(1)? as u64;
+            totals.deleted += row.get::<_, Option<i64>>(2)?.unwrap_or(0) as u64;
+            let present = row.get::<_, Option<i64>>(3)?.unwrap_or(0) as u64;
+            let oldest: Option<i64> = row.get(4)?;
+            let Some(disposition) = Disposition::from_name(&name) else { continue };
+            let (slot, open) = match disposition {
+                Disposition::Archived => (&mut totals.archived, false),
+                Disposition::AlreadyArchived => (&mut totals.already_archived, false),
+                Disposition::Quarantined => (&mut totals.quarantined, false),
+                Disposition::Unfetchable => (&mut totals.unfetchable, true),
+                Disposition::Excluded => (&mut totals.excluded, false),
+                Disposition::Vanished => (&mut totals.vanished, false),
+                Disposition::Failed => (&mut totals.failed, true),
+            };
+            *slot = count;
+            if matches!(disposition, Disposition::Archived | Disposition::AlreadyArchived) {
+                totals.present += present;
+            }
+            if let (true, Some(oldest)) = (open, oldest.map(moment)) {
+                totals.oldest_open = Some(totals.oldest_open.map_or(oldest, |so_far| so_far.min(oldest)));
+            }
+        }
+        Ok(totals)
+    }
+
+    pub fn volume(&self) -> Result<Volume> {
+        let number = |sql: &str| -> Result<u64> {
+            Ok(self.catalogue.db.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0))? as u64)
+        };
+        Ok(Volume {
+            head: self.head()?,
+            commits: number("SELECT count(*) FROM commits")?,
+            packs: number("SELECT count(*) FROM packs")?,
+            items: number("SELECT count(*) FROM items")?,
+            messages: number("SELECT count(*) FROM messages WHERE message = item")?,
+            filings: number("SELECT count(*) FROM (SELECT DISTINCT person, folder, message FROM filings)")?,
+            chunks: number("SELECT count(*) FROM chunks")?,
+            bytes_raw: number("SELECT coalesce(sum(size), 0) FROM items")?,
+            bytes_stored: number("SELECT coalesce(sum(bytes), 0) FROM packs")?,
+        })
+    }
+
+    /// The newest events of a name, newest first.
+    pub fn events(&self, name: &str, limit: u32) -> Result<Vec<Event>> {
+        let sql = "SELECT event, at, who, what FROM events WHERE event = ?1 ORDER BY id DESC LIMIT ?2";
+        let mut statement = self.catalogue.db.prepare_cached(sql)?;
+        let rows = statement.query_map(params![name, limit], |row| {
+            let what: String = row.get(3)?;
+            Ok(Event {
+                event: row.get(0)?,
+                at: moment(row.get(1)?),
+                who: row.get(2)?,
+                what: serde_json::from_str(&what).unwrap_or(serde_json::Value::Null),
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Quarantined items (each once, by its first sighting) and unfetchable ones, oldest first.
+    pub fn attention(&self) -> Result<Vec<Attention>> {
+        let sql = "SELECT s.disposition, s.item, coalesce(i.quarantine, s.because, ''), s.at, coalesce(i.size, s.size),
+                          s.native, e.folder, e.host, e.login, s.gone
+                   FROM sightings s JOIN epochs e ON e.id = s.epoch LEFT JOIN items i ON i.id = s.item
+                   WHERE s.disposition IN ('quarantined', 'unfetchable') ORDER BY s.at, s.epoch, s.ord, s.native";
+        let mut statement = self.catalogue.db.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        let mut found = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(0)?;
+            let Some(disposition) = Disposition::from_name(&name) else { continue };
+            let item = row.get::<_, Option<i64>>(1)?.map(|item| item as u64);
+            if item.is_some_and(|item| !seen.insert(item)) {
+                continue;
+            }
+            found.push(Attention {
+                disposition,
+                item,
+                reason: row.get(2)?,
+                at: moment(row.get(3)?),
+                size: row.get::<_, i64>(4)? as u64,
+                native_id: row.get(5)?,
+                folder: row.get(6)?,
+                host: row.get(7)?,
+                login: row.get(8)?,
+                gone: row.get(9)?,
+            });
+        }
+        Ok(found)
+    }
+
+    /// When anything was last committed.
+    pub fn last_commit(&self) -> Result<Option<Timestamp>> {
+        let sql = "SELECT at FROM commits ORDER BY seq DESC LIMIT 1";
+        let at: Option<i64> = self.catalogue.db.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
+        Ok(at.map(moment))
+    }
+}

@@ -42,13 +42,16 @@ pub struct Dovecot {
 impl Dovecot {
     /// `None`: the server cannot be had here, and the test is skipped.
     pub fn start(setup: &Setup) -> Option<Dovecot> {
-        match Dovecot::try_start(setup) {
-            Ok(dovecot) => Some(dovecot),
-            Err(reason) => {
-                super::skip(&reason);
-                None
+        // A free port may be taken by another test before the server binds it.
+        let mut reason = String::new();
+        for _ in 0..4 {
+            match Dovecot::try_start(setup) {
+                Ok(dovecot) => return Some(dovecot),
+                Err(said) => reason = said,
             }
         }
+        super::skip(&reason);
+        None
     }
 
     fn try_start(setup: &Setup) -> Result<Dovecot, String> {
@@ -71,6 +74,7 @@ impl Dovecot {
         let (imap_port, imaps_port) = (free_port(), free_port());
         let config = dir.path().join("dovecot.conf");
         let at = dir.path().display();
+        let greeting = format!("Dovecot at {at}");
         let ssl = match setup {
             Setup { without_tls: true, .. } => "no",
             Setup { tls_required: true, .. } => "required",
@@ -78,7 +82,7 @@ impl Dovecot {
         };
         let mut text = format!(
             "base_dir = {at}/run\nstate_dir = {at}/state\nlog_path = {at}/log\ninstance_name = gp{imap_port}\n\
-             protocols = imap\nlisten = 127.0.0.1, 127.0.0.2\nmail_location = maildir:{at}/mail/%n\nmail_fsync = never\n\
+             login_greeting = {greeting}\nprotocols = imap\nlisten = 127.0.0.1, 127.0.0.2\nmail_location = maildir:{at}/mail/%n\nmail_fsync = never\n\
              ssl = {ssl}\nssl_cert = <{at}/server.pem\nssl_key = <{at}/server.key\n\
              disable_plaintext_auth = {}\nauth_mechanisms = plain login\nmail_max_userip_connections = 100\n\
              auth_failure_delay = 0\nservice anvil {{\n unix_listener anvil-auth-penalty {{\n  mode = 0\n }}\n}}\n\
@@ -117,17 +121,17 @@ impl Dovecot {
             owner: is_root.then_some("nobody"),
             delivered: Default::default(),
         };
-        dovecot.wait_until_up()?;
+        dovecot.wait_until_up(&greeting)?;
         Ok(dovecot)
     }
 
-    fn wait_until_up(&mut self) -> Result<(), String> {
+    fn wait_until_up(&mut self, greeting: &str) -> Result<(), String> {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             if let Ok(stream) = TcpStream::connect(("127.0.0.1", self.imap_port)) {
                 let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
                 let mut line = String::new();
-                if BufReader::new(stream).read_line(&mut line).is_ok() && line.starts_with("* OK") {
+                if BufReader::new(stream).read_line(&mut line).is_ok() && line.contains(greeting) {
                     return Ok(());
                 }
             }

@@ -3,5 +3,6 @@
 mod cli_errors;
 mod imap_dovecot;
 mod journal_corpus;
+mod readme;
 mod rooms;
 mod support;

@@ -2,7 +2,7 @@
 //!
 //! [`Catalogue::apply`] is the only way in which a record changes it; writing, recovery and `rebuild` all go
 //! through there, so that a rebuilt catalogue says what the lost one said. What is *not* derived from
-//! records is a cache that may be lost: the folder states of `epochs`.
+//! records is a cache that may be lost: the folder states of `epochs`, and `profiles` (the last run of each).
 
 use std::path::Path;
 
@@ -44,6 +44,9 @@ CREATE TABLE sightings (epoch INTEGER NOT NULL, native TEXT NOT NULL, ord INTEGE
     date TEXT NOT NULL, disposition TEXT NOT NULL, item INTEGER, at INTEGER NOT NULL, tries INTEGER NOT NULL,
     because TEXT, gone TEXT, PRIMARY KEY (epoch, native)) STRICT, WITHOUT ROWID;
 CREATE INDEX sightings_open ON sightings (epoch, disposition, ord) WHERE gone IS NULL;
+CREATE INDEX sightings_order ON sightings (epoch, ord) WHERE gone IS NULL;
+CREATE TABLE profiles (name TEXT PRIMARY KEY, last_run INTEGER, last_success INTEGER, report TEXT NOT NULL)
+    STRICT, WITHOUT ROWID;
 CREATE TABLE events (id INTEGER PRIMARY KEY, event TEXT NOT NULL, at INTEGER NOT NULL, who TEXT NOT NULL,
     what TEXT NOT NULL) STRICT;
 CREATE INDEX events_name ON events (event, id);
@@ -106,6 +109,27 @@ impl Catalogue {
         let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         tune(&db)?;
         Catalogue { db }.checked(archive)
+    }
+
+    /// Nothing was ever committed to it; false also when that cannot be told.
+    pub(super) fn is_blank(path: &Path) -> bool {
+        if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0) {
+            return true;
+        }
+        let count = || -> rusqlite::Result<i64> {
+            let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            db.query_row("SELECT (SELECT count(*) FROM commits) + (SELECT count(*) FROM items)", [], |row| row.get(0))
+        };
+        matches!(count(), Ok(0))
+    }
+
+    /// The catalogue of an archive, for readers.
+    pub fn of(layout: &super::Layout) -> Result<Catalogue> {
+        let identity = layout.identity()?;
+        if !layout.catalogue.exists() {
+            return Err(super::recover::missing_catalogue(layout));
+        }
+        Catalogue::open_to_read(&layout.catalogue, identity.archive)
     }
 
     /// For readers; never changes anything and never waits for the writer.

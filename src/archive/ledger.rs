@@ -71,6 +71,11 @@ pub struct DeletePolicy {
     pub archived_before: Timestamp,
 }
 
+impl DeletePolicy {
+    pub const NEVER: DeletePolicy =
+        DeletePolicy { delete: false, delete_excluded: false, archived_before: Timestamp::MIN };
+}
+
 const ROW: &str = "epoch, native, ord, size, date, disposition, item, at, tries, because, gone";
 
 fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
@@ -99,14 +104,24 @@ impl Catalogue {
         Ok(self.db.prepare_cached(&sql)?.query_row(params![epoch as i64, native], row).optional()?)
     }
 
-    /// Sightings of an epoch that are on the gateway as far as we know, from `from` on, in order.
-    pub fn present(&self, epoch: u64, from: u64) -> Result<Vec<Row>> {
+    /// Sightings of an epoch that are on the gateway as far as we know, with an order value from `from` on and
+    /// below `to`, in order.
+    pub fn present_between(&self, epoch: u64, from: u64, to: Option<u64>) -> Result<Vec<Row>> {
         let sql = format!(
             "SELECT {ROW} FROM sightings WHERE epoch = ?1 AND gone IS NULL AND coalesce(ord, 0) >= ?2
-             ORDER BY ord, native"
+             AND coalesce(ord, 0) < ?3 ORDER BY ord, native"
         );
+        let to = to.map_or(i64::MAX, |to| to as i64);
         let mut statement = self.db.prepare_cached(&sql)?;
-        let rows = statement.query_map([epoch as i64, from as i64], row)?;
+        let rows = statement.query_map([epoch as i64, from as i64, to], row)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Every sighting of an epoch.
+    pub fn all(&self, epoch: u64) -> Result<Vec<Row>> {
+        let sql = format!("SELECT {ROW} FROM sightings WHERE epoch = ?1");
+        let mut statement = self.db.prepare_cached(&sql)?;
+        let rows = statement.query_map([epoch as i64], row)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
@@ -122,9 +137,9 @@ impl Catalogue {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    pub fn present_count(&self, epoch: u64) -> Result<u64> {
-        let sql = "SELECT count(*) FROM sightings WHERE epoch = ?1 AND gone IS NULL";
-        Ok(self.db.prepare_cached(sql)?.query_row([epoch as i64], |row| row.get::<_, i64>(0))? as u64)
+    pub fn present_below(&self, epoch: u64, below: u64) -> Result<u64> {
+        let sql = "SELECT count(*) FROM sightings WHERE epoch = ?1 AND gone IS NULL AND ord < ?2";
+        Ok(self.db.prepare_cached(sql)?.query_row([epoch as i64, below as i64], |row| row.get::<_, i64>(0))? as u64)
     }
 
     /// The lowest order value that still needs something done, now.
@@ -294,5 +309,85 @@ impl Core {
             state.map(|(_, present)| present as i64)
         ])?;
         Ok(())
+    }
+}
+
+/// The last run of a profile: a cache for `status`; runs that did something are `run` events in the chain.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct LastRun {
+    pub name: String,
+    pub last_run: Option<Timestamp>,
+    pub last_success: Option<Timestamp>,
+    pub report: serde_json::Value,
+}
+
+impl Core {
+    /// Notes a run of a profile, and records it in the chain when it did something.
+    pub fn ran(&mut self, name: &str, success: bool, report: serde_json::Value, idle: bool) -> Result<()> {
+        if !idle {
+            self.event("run", "agent", report.clone())?;
+            self.close()?;
+        }
+        let now = self.clock.now().as_second();
+        let mut statement = self.catalogue.db.prepare_cached(
+            "INSERT INTO profiles VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO UPDATE SET last_run = ?2,
+                last_success = coalesce(?3, last_success), report = ?4",
+        )?;
+        statement.execute(params![name, now, success.then_some(now), report.to_string()])?;
+        Ok(())
+    }
+}
+
+impl Catalogue {
+    /// Messages in Inbox and Sent of each person.
+    pub fn filing_counts(&self) -> Result<std::collections::BTreeMap<String, (u64, u64)>> {
+        let sql = "SELECT p.person, f.folder, count(DISTINCT f.message) FROM filings f JOIN people p ON p.id = f.person
+                   GROUP BY p.person, f.folder";
+        let mut counts: std::collections::BTreeMap<String, (u64, u64)> = std::collections::BTreeMap::new();
+        let mut statement = self.db.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let entry = counts.entry(row.get(0)?).or_default();
+            let count = row.get::<_, i64>(2)? as u64;
+            match super::catalogue::folder_from(row.get(1)?) {
+                super::record::Folder::Inbox => entry.0 = count,
+                super::record::Folder::Sent => entry.1 = count,
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Everybody who has an archive.
+    pub fn persons(&self) -> Result<Vec<super::record::PersonRecord>> {
+        let mut people = self.db.prepare_cached("SELECT id, person, name, origin FROM people ORDER BY person")?;
+        let mut addresses =
+            self.db.prepare_cached("SELECT address FROM addresses WHERE person = ?1 ORDER BY address")?;
+        let rows = people.query_map([], |row| {
+            let id: i64 = row.get(0)?;
+            let found = addresses.query_map([id], |row| row.get(0))?;
+            Ok(super::record::PersonRecord {
+                person: row.get(1)?,
+                name: row.get(2)?,
+                origin: row.get(3)?,
+                addresses: found.collect::<rusqlite::Result<_>>()?,
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    pub fn last_runs(&self) -> Result<Vec<LastRun>> {
+        let sql = "SELECT name, last_run, last_success, report FROM profiles ORDER BY name";
+        let mut statement = self.db.prepare_cached(sql)?;
+        let time = |seconds: Option<i64>| seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+        let rows = statement.query_map([], |row| {
+            let report: String = row.get(3)?;
+            Ok(LastRun {
+                name: row.get(0)?,
+                last_run: time(row.get(1)?),
+                last_success: time(row.get(2)?),
+                report: serde_json::from_str(&report).unwrap_or_default(),
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 }

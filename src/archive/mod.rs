@@ -38,19 +38,21 @@ mod verify_pack;
 mod walk;
 mod writer;
 
+pub use self::catalogue::Catalogue;
 pub use self::core::{Committed, Core, Limits, Outcome, Receipt, Seen, Submission};
 pub use self::encode::{KnownChunks, PreparedChunk, PreparedItem, prepare, sha256};
 pub use self::error::{ArchiveError, ErrorKind, Result};
 pub use self::export::{ExportOptions, ExportReport, ManifestEntry, export};
 pub use self::frame::Encoder;
 pub use self::layout::Layout;
-pub use self::ledger::{DeletePolicy, Epoch, EpochName, Row};
+pub use self::ledger::{DeletePolicy, Epoch, EpochName, LastRun, Row};
 pub use self::read::{Entry, Filter, PersonInfo, Reader, Shown, ShownFiling};
 pub use self::rebuild::{RebuildReport, rebuild};
 pub use self::record::{
     ChunkRef, DeletedHow, Disposition, Filing, Folder, Head, ItemRecord, PersonRecord, StoredMessage,
 };
 pub use self::recover::OpenOptions;
+pub use self::redact::write_without_bcc;
 pub use self::status::{Attention, Event, Gateway, Totals, Volume};
 pub use self::verify::{Damage, VerifyOptions, VerifyReport, verify};
 pub use self::walk::TornTail;

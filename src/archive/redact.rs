@@ -54,6 +54,16 @@ fn header_end(bytes: &[u8], from: usize) -> Option<usize> {
     None
 }
 
+/// Writes an item's original message without its `Bcc` fields; true when there were any.
+pub fn write_without_bcc(reader: &super::Reader, item: u64, out: &mut dyn Write) -> super::Result<bool> {
+    let mut filter = WithoutBcc::new(out);
+    reader.original_bytes(item, &mut filter)?;
+    let (_, redacted) = filter.finish().map_err(|error| {
+        super::ArchiveError::new(super::ErrorKind::Failed, format!("cannot pass the message on: {error}"))
+    })?;
+    Ok(redacted)
+}
+
 /// Passes a message on without its `Bcc` fields; only the header is held.
 pub(super) struct WithoutBcc<W: Write> {
     out: W,

@@ -6,3 +6,4 @@ pub mod clock;
 pub mod digest;
 pub mod fsio;
 pub mod secret;
+pub mod units;

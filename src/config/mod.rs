@@ -1,14 +1,40 @@
-//! File → raw (unknown keys refused) → resolved settings; all mistakes reported at once.
+//! File → raw (every unknown key named) → resolved settings; all mistakes reported at once.
+//!
+//! This room reads the configuration and the places its secrets lie in. It never connects anywhere, never
+//! touches an archive, and never prints.
 
-use std::path::PathBuf;
+mod doc;
+mod error;
+pub mod keys;
+mod profile;
+mod raw;
+mod resolve;
+mod secret;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::people::PeopleOptions;
-use crate::sources::imap::options::ImapOptions;
+pub use error::{ConfigError, ConfigErrors};
+pub use keys::nearest;
+pub use secret::SecretRef;
 
-/// A configuration that was read, checked and resolved: paths are absolute, secrets are there.
+use crate::net::TlsMode;
+use crate::people::PeopleOptions;
+use crate::sources::imap::options::{ImapAuth, ImapOptions};
+
+/// Ten thousand people written out by hand are 2 MB; what is far longer is the wrong file.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Names the configuration where no `--config` does.
+pub const ENV: &str = "GATEPOST_CONFIG";
+
+/// A configuration that was read, checked and resolved: paths are absolute. Secrets are places still, so
+/// that commands which only read the archive need none.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Where all this was read, absolute.
+    pub file: PathBuf,
     pub archive: ArchiveSettings,
     pub people: PeopleOptions,
     pub profiles: Vec<ProfileSettings>,
@@ -41,5 +67,139 @@ pub struct ProfileSettings {
 
 #[derive(Clone, Debug)]
 pub enum SourceSettings {
-    Imap(ImapOptions),
+    Imap(ImapSettings),
 }
+
+/// [`ImapOptions`] before the password was fetched; [`ImapSettings::options`] fetches it.
+#[derive(Clone, Debug)]
+pub struct ImapSettings {
+    pub host: String,
+    pub port: u16,
+    pub tls: TlsMode,
+    pub ca_file: Option<PathBuf>,
+    /// The login name; of a mailbox ID the part before any `@`.
+    pub username: String,
+    pub password: SecretRef,
+    pub auth: ImapAuth,
+    pub folders: Vec<String>,
+    pub timeout: Duration,
+    pub allow_plaintext: bool,
+    pub sole_client: bool,
+}
+
+impl ProfileSettings {
+    /// What the source needs, the password included; call it once per session, not once per process,
+    /// so that a changed password is taken up.
+    pub fn imap_options(&self) -> Result<ImapOptions, ConfigError> {
+        match &self.source {
+            SourceSettings::Imap(imap) => imap.options(),
+        }
+    }
+}
+
+impl ImapSettings {
+    pub fn options(&self) -> Result<ImapOptions, ConfigError> {
+        Ok(ImapOptions {
+            host: self.host.clone(),
+            port: self.port,
+            tls: self.tls,
+            ca_file: self.ca_file.clone(),
+            username: self.username.clone(),
+            password: self.password.resolve()?,
+            auth: self.auth,
+            folders: self.folders.clone(),
+            timeout: self.timeout,
+            allow_plaintext: self.allow_plaintext,
+            sole_client: self.sole_client,
+        })
+    }
+}
+
+/// Reads and checks a file. Of the secrets only the places are looked at, and the CSV of people is read
+/// by `People::build`: both change while the agent runs.
+pub fn load(path: &Path) -> Result<Settings, ConfigErrors> {
+    let wrong = |what: String, hint: &str| ConfigError {
+        file: Some(path.to_owned()),
+        line: None,
+        key: None,
+        what,
+        hint: Some(hint.to_owned()),
+    };
+    let unreadable = |error: std::io::Error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::NotFound => "name another with --config FILE or the variable GATEPOST_CONFIG",
+            std::io::ErrorKind::PermissionDenied => "the user that gatepost runs as must be able to read it",
+            _ => "a text file in TOML is expected",
+        };
+        wrong(format!("cannot be read: {error}"), hint)
+    };
+    use std::io::Read as _;
+    let absolute = std::path::absolute(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(&absolute).map_err(unreadable)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(wrong(
+            "is longer than 16 MiB".into(),
+            "is it the right file? Many people go into a CSV: [people] csv",
+        )
+        .into());
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = 1 + error.as_bytes()[..valid].iter().filter(|&&byte| byte == b'\n').count();
+        ConfigError { line: Some(line), ..wrong("is not UTF-8 from this line on".into(), "save the file as UTF-8") }
+    })?;
+    parse(&absolute, &text)
+}
+
+/// The text of a configuration; `file` is for messages and for relative paths, and should be absolute.
+pub fn parse(file: &Path, text: &str) -> Result<Settings, ConfigErrors> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let tree = doc::parse(file, text)?;
+    resolve::settings(doc::Doc::new(file, text), &tree, file)
+}
+
+/// The file to load: the one asked for, else [`ENV`], else the first that is there of `./gatepost.toml` and
+/// the system's place.
+pub fn find(explicit: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    find_among(explicit, std::env::var_os(ENV), &[PathBuf::from("gatepost.toml"), system_file()])
+}
+
+#[cfg(not(windows))]
+fn system_file() -> PathBuf {
+    PathBuf::from("/etc/gatepost/gatepost.toml")
+}
+
+#[cfg(windows)]
+fn system_file() -> PathBuf {
+    let data = std::env::var_os("ProgramData").unwrap_or_else(|| OsString::from(r"C:\ProgramData"));
+    PathBuf::from(data).join("gatepost").join("gatepost.toml")
+}
+
+fn find_among(explicit: Option<&Path>, env: Option<OsString>, places: &[PathBuf]) -> Result<PathBuf, ConfigError> {
+    // What was named is taken even when it is not there: falling back to another file in silence could
+    // run the wrong gateway.
+    if let Some(path) = explicit {
+        return Ok(path.to_owned());
+    }
+    if let Some(path) = env.filter(|path| !path.is_empty()) {
+        return Ok(PathBuf::from(path));
+    }
+    if let Some(path) = places.iter().find(|path| path.exists()) {
+        return Ok(path.clone());
+    }
+    let looked: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
+    Err(ConfigError {
+        file: None,
+        line: None,
+        key: None,
+        what: format!("no configuration was found at {}", looked.join(" or ")),
+        hint: Some(format!("name one with --config FILE or the variable {ENV}")),
+    })
+}
+
+#[cfg(test)]
+mod reference_tests;
+#[cfg(test)]
+mod tests;

@@ -2,5 +2,11 @@
 //!
 //! Nothing here does I/O of its own, and nothing believes what a mail says about itself.
 
+pub mod canonical;
+pub mod content;
 pub mod envelope;
+pub mod header;
+pub mod mime;
 pub mod summary;
+pub mod transfer;
+pub mod words;

@@ -3,6 +3,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::header::Headers;
+use super::words;
+
 /// Texts are decoded (RFC 2047), unfolded, without control characters, and each at most
 /// [`TEXT_BYTES_MAX`] bytes long.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,3 +23,71 @@ pub struct Summary {
 
 pub const TEXT_BYTES_MAX: usize = 998;
 pub const NAMES_MAX: usize = 50;
+
+/// An address list beyond this is not needed for [`NAMES_MAX`] names.
+const LIST_BYTES_MAX: usize = 64 * 1024;
+
+impl Summary {
+    pub fn of(headers: &Headers<'_>) -> Summary {
+        let short = |text: String| words::truncated(text, TEXT_BYTES_MAX);
+        let names = |name: &str| -> Vec<String> {
+            let mut names = Vec::new();
+            for field in headers.all(name) {
+                let value = &field.value[..field.value.len().min(LIST_BYTES_MAX)];
+                names.extend(words::mailboxes(value).iter().take(NAMES_MAX).map(|mailbox| short(mailbox.shown())));
+                if names.len() >= NAMES_MAX {
+                    names.truncate(NAMES_MAX);
+                    break;
+                }
+            }
+            names
+        };
+        Summary {
+            message_id: message_id(headers, "message-id").map(short),
+            date: headers.get("date").and_then(|field| words::date(field.value)),
+            from: names("from").into_iter().next().unwrap_or_default(),
+            to: names("to"),
+            cc: names("cc"),
+            subject: headers.get("subject").map(|field| short(words::text(field.value))).unwrap_or_default(),
+        }
+    }
+}
+
+/// The first field of that name as an identifier in angle brackets; `None` when missing or empty. White
+/// space inside (from folding) is no part of an identifier.
+pub fn message_id(headers: &Headers<'_>, name: &str) -> Option<String> {
+    let value = headers.get(name)?.value;
+    normal_message_id(&String::from_utf8_lossy(&value[..value.len().min(8192)]))
+}
+
+/// The same for a text from elsewhere.
+pub fn normal_message_id(text: &str) -> Option<String> {
+    let bare: String = text.chars().filter(|c| !c.is_whitespace() && !c.is_control()).collect();
+    let bare = bare.trim_start_matches('<').trim_end_matches('>');
+    if bare.is_empty() { None } else { Some(format!("<{bare}>")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_ordinary_header() {
+        let block = b"Message-ID:\r\n <one@corp.example>\r\nDate: Tue, 3 Mar 2026 09:15:00 +0100\r\nFrom: Alice A <alice@corp.example>\r\nTo: bob@corp.example\r\nTo: carol@corp.example\r\nSubject: =?utf-8?q?Z=C3=A4hler?=\r\n\r\n";
+        let summary = Summary::of(&Headers::of(block));
+        assert_eq!(summary.message_id.as_deref(), Some("<one@corp.example>"));
+        assert_eq!(summary.from, "Alice A <alice@corp.example>");
+        assert_eq!(summary.to, ["bob@corp.example", "carol@corp.example"]);
+        assert_eq!(summary.subject, "Zähler");
+    }
+
+    #[test]
+    fn limits_hold() {
+        let block =
+            format!("Message-ID: <>\nSubject: {}\nTo: {}\n", "ä".repeat(5000), "someone@corp.example, ".repeat(5000));
+        let summary = Summary::of(&Headers::of(block.as_bytes()));
+        assert_eq!(summary.message_id, None);
+        assert!(summary.subject.len() <= TEXT_BYTES_MAX && summary.subject.len() > TEXT_BYTES_MAX - 2);
+        assert_eq!(summary.to.len(), NAMES_MAX);
+    }
+}

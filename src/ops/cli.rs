@@ -1,4 +1,237 @@
-//! (being laid out)
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+//! The command line: what there is, and where each command goes.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use super::exit::{Exit, Failure};
+use super::wiring::Global;
+use super::{check, demo, explain, once, output, people, prove, read, reconcile, run, status};
+use crate::archive::{Folder, Head};
+
+#[derive(Parser)]
+#[command(
+    name = "gatepost",
+    version,
+    about = "Empties a gateway or journal mailbox into per-user mail archives.\n\
+             A mail leaves the gateway only after it provably stands in the archive.",
+    after_help = "Exit codes: 0 all well; 1 usage or configuration; 2 new items need attention; 3 a gateway could not\n\
+                  be reached or refused; 4 the archive is damaged; 5 locked by another run; 6 no space.",
+    arg_required_else_help = true
+)]
+struct Cli {
+    /// The configuration; without it $GATEPOST_CONFIG, ./gatepost.toml, then the system's place
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// The archive's folder, instead of the one that the configuration names
+    #[arg(long, value_name = "DIR", global = true)]
+    archive: Option<PathBuf>,
+    /// Make a new archive in an existing empty folder
+    #[arg(long, global = true)]
+    create_archive: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The whole job on an embedded loopback gateway with sample journal mail
+    Demo {
+        /// Where the archive and its configuration are left; a new temporary folder without it
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Look at the configuration, the gateways, the archive and the people, without changing anything
+    Check {
+        #[arg(long, value_name = "NAME")]
+        profile: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// One cycle of every profile
+    Once {
+        #[arg(long, value_name = "NAME")]
+        profile: Option<String>,
+        /// Download and decode what is new and tell what would happen; archive and delete nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[arg(long)]
+        json: bool,
+    },
+    /// The agent: cycles on schedule until stopped
+    Run,
+    /// How each profile is, and what the archive holds
+    Status {
+        #[arg(long)]
+        json: bool,
+    },
+    /// How an item would be recognised, its envelope, where it would be filed, and why
+    Explain {
+        #[arg(value_name = "FILE.eml")]
+        file: PathBuf,
+        #[arg(long)]
+        json: bool,
+    },
+    /// The archives, their addresses, and where each came from
+    People {
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the messages of the archives, newest first
+    List {
+        #[command(flatten)]
+        filter: FilterArgs,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one message
+    Show {
+        /// The number that `list` shows
+        id: u64,
+        /// In whose archive; decides whether Bcc is shown
+        #[arg(long, value_name = "ID")]
+        person: Option<String>,
+        /// The message's bytes as they were sent
+        #[arg(long)]
+        raw: bool,
+        /// The item as the gateway held it: the journal report
+        #[arg(long, conflicts_with = "raw")]
+        item: bool,
+        /// Who really sent and received it, Bcc included
+        #[arg(long)]
+        envelope: bool,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Export messages as eml files with a SHA-256 manifest
+    Export {
+        /// A new or empty folder, or one of an earlier export
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// Leave Bcc lines in the messages of everybody's archives
+        #[arg(long)]
+        envelope: bool,
+        #[arg(long)]
+        json: bool,
+    },
+    /// What the gateways hold against what is recorded of it
+    Reconcile {
+        #[arg(long, value_name = "NAME")]
+        profile: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prove the archive whole: every byte, every item, the chain of commits
+    Verify {
+        /// The archive must contain this commit (from `gatepost head`, kept elsewhere)
+        #[arg(long, value_name = "SEQ:HASH")]
+        expect_head: Option<Head>,
+        /// Only part N of M of the items; the chain is always checked
+        #[arg(long, value_name = "N/M", value_parser = prove::sample)]
+        sample: Option<(u32, u32)>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// The archive's head: keep it elsewhere, it proves later that nothing was changed
+    Head {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the catalogue anew from the packs
+    Rebuild {
+        /// Go on although items are lost, and say which
+        #[arg(long)]
+        accept_loss: bool,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args, Clone, Default)]
+pub(super) struct FilterArgs {
+    /// Only this person's archive
+    #[arg(long, value_name = "ID")]
+    pub person: Option<String>,
+    /// `inbox` or `sent`
+    #[arg(long)]
+    pub folder: Option<Folder>,
+    /// Sent at this date or later (2026-01-31, or with a time)
+    #[arg(long, value_name = "DATE")]
+    pub after: Option<String>,
+    /// Sent before this date
+    #[arg(long, value_name = "DATE")]
+    pub before: Option<String>,
+    /// The sender contains this
+    #[arg(long, value_name = "TEXT")]
+    pub from: Option<String>,
+    /// A recipient in the header contains this
+    #[arg(long, value_name = "TEXT")]
+    pub to: Option<String>,
+    /// The subject contains this
+    #[arg(long, value_name = "TEXT")]
+    pub subject: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+}
+
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to tell it to when the terminal is gone.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
+        }
+    };
+    logging();
+    std::panic::set_hook(Box::new(|panic| {
+        // A panic in a parser of foreign bytes is caught and becomes a quarantined item; its text may hold
+        // mail, so only the place is told.
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a part of gatepost failed unexpectedly");
+    }));
+    let global = Global { config: cli.config, archive: cli.archive, create_archive: cli.create_archive };
+    match dispatch(&global, cli.command) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            output::failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Demo { dir } => demo::demo(dir),
+        Command::Check { profile, json } => check::check(global, profile.as_deref(), json),
+        Command::Once { profile, dry_run, json } => once::once(global, &once::Args { profile, dry_run, json }),
+        Command::Run => run::run(global),
+        Command::Status { json } => status::status(global, json),
+        Command::Explain { file, json } => explain::explain(global, &file, json),
+        Command::People { json } => people::people(global, json),
+        Command::List { filter, json } => read::list(global, filter, json),
+        Command::Show { id, person, raw, item, envelope, json } => {
+            read::show(global, &read::ShowArgs { id, person, raw, item, envelope, json })
+        }
+        Command::Export { dir, filter, envelope, json } => read::export(global, &dir, filter, envelope, json),
+        Command::Reconcile { profile, json } => reconcile::reconcile(global, profile.as_deref(), json),
+        Command::Verify { expect_head, sample, json } => prove::verify(global, expect_head, sample, json),
+        Command::Head { json } => prove::head(global, json),
+        Command::Rebuild { accept_loss, json } => prove::rebuild(global, accept_loss, json),
+    }
+}
+
+/// Logs go to standard error; what and how much is `GATEPOST_LOG` (as `RUST_LOG` elsewhere), as JSON with
+/// `GATEPOST_LOG_FORMAT=json`.
+fn logging() {
+    let filter = EnvFilter::try_from_env("GATEPOST_LOG").unwrap_or_else(|_| EnvFilter::new("warn,gatepost=info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let json = std::env::var("GATEPOST_LOG_FORMAT").is_ok_and(|format| format == "json");
+    // Only the first one can be installed; there is no other in this program.
+    let _ = if json { builder.json().try_init() } else { builder.try_init() };
 }

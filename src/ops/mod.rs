@@ -1,3 +1,27 @@
-//! The host's side: the only room that wires, prints and knows exit codes.
+//! The host's side: the only room that wires the others, prints, and knows exit codes.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`cli`] | the command line and where each command goes |
+//! | [`exit`] | exit codes, and errors as a person reads them |
+//! | `wiring` | configuration → archive, agent, sources |
+//! | `once`, `run` | a cycle of every profile; the agent |
+//! | `demo` | the whole job on the embedded gateway |
+//! | `check`, `status`, `explain`, `people`, `reconcile` | looking at the gateway's and the agent's side |
+//! | `read`, `prove` | looking at the archive: list, show, export; verify, head, rebuild |
+//! | `output` | text that is safe on a terminal, tables, JSON |
 
+mod check;
 pub mod cli;
+mod demo;
+pub mod exit;
+mod explain;
+mod once;
+mod output;
+mod people;
+mod prove;
+mod read;
+mod reconcile;
+mod run;
+mod status;
+mod wiring;

@@ -1,4 +1,12 @@
 //! Who owns which archive: an immutable snapshot per run.
+//!
+//! People come from the configuration, from a CSV file and, by rule, from the mail itself. This room
+//! answers questions about addresses; it never files a mail, writes an archive or looks into a message.
+
+pub mod csv;
+mod error;
+mod id;
+mod snapshot;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,6 +14,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::base::address::Address;
+
+pub use error::{PeopleErrors, Problem};
+pub use id::BadId;
+pub use snapshot::{People, created_person};
 
 /// An archive owner's id; it names the archive.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,7 +31,7 @@ pub const UNASSIGNED: &str = "unassigned";
 pub struct Person {
     pub id: PersonId,
     pub name: Option<String>,
-    /// Beside the id, where that is an address; with where each came from (`config`, `csv`, `rule`).
+    /// Every address, the id included where it is one, with where each came from.
     pub addresses: BTreeMap<Address, Origin>,
 }
 
@@ -54,11 +66,13 @@ pub enum NonInternal {
 /// Where people come from; the `[people]` table, resolved.
 #[derive(Clone, Debug, Default)]
 pub struct PeopleOptions {
-    /// Normalised ([`crate::base::address::normalise_domain`]).
+    /// Normalised ([`crate::base::address::normalise_domain`]). One with a leading dot means the
+    /// subdomains only: `.corp.example` does not hold `corp.example`.
     pub internal_domains: Vec<String>,
     pub unknown_internal: UnknownInternal,
     pub non_internal: NonInternal,
     pub csv: Option<PathBuf>,
+    /// From the configuration; no address belongs to two of them.
     pub persons: Vec<Person>,
     /// How many people one item may create; the rest is unassigned, with an alarm.
     pub create_max_per_item: usize,

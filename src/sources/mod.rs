@@ -8,7 +8,7 @@
 //!   list is an error, never a shorter list.
 //! - `fetch` answers for every wanted item exactly once: bytes, [`Body::Gone`] or
 //!   [`Body::Unfetchable`]. After an error the items not answered for are simply still pending.
-//! - `delete` answers for every item; only [`Deletion::Deleted`] and [`Deletion::Gone`] mean that the
+//! - `delete` is given items of the epoch that `open` returned, and answers for every one; only [`Deletion::Deleted`] and [`Deletion::Gone`] mean that the
 //!   gateway confirmed the absence.
 //! - After an error of scope [`Scope::Profile`] the connection is not used again.
 
@@ -103,6 +103,11 @@ enum Inner {
 impl ItemBytes {
     pub fn memory(bytes: Vec<u8>, permit: Option<OwnedSemaphorePermit>) -> ItemBytes {
         ItemBytes { inner: Inner::Memory(bytes), _permit: permit }
+    }
+
+    /// Lets the bytes go and keeps their share of the window.
+    pub fn into_permit(self) -> Option<OwnedSemaphorePermit> {
+        self._permit
     }
 
     pub fn spool(file: SpoolFile, permit: Option<OwnedSemaphorePermit>) -> ItemBytes {

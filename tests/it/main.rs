@@ -1,1 +1,8 @@
 //! Tests of gatepost from outside its modules.
+
+mod cli_errors;
+mod imap_dovecot;
+mod journal_corpus;
+mod readme;
+mod rooms;
+mod support;

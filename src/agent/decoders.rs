@@ -1,0 +1,185 @@
+//! The decoders: threads that turn fetched bytes into submissions to the archive.
+//!
+//! Decoding and routing are pure; what is stateful here is the guard around them and the hand-over. Each
+//! item that goes in gets exactly one answer: [`Answer::Committed`] from the archive, or
+//! [`Answer::Failed`]. The answer channel ends when every item was answered or the archive's writer ended.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::guard::{Care, Guard};
+use super::route;
+use crate::archive::{
+    ArchiveError, Committed, Encoder, ErrorKind, Handle, Outcome, Seen, StoredMessage, Submission, prepare, sha256,
+};
+use crate::base::bytes::ByteSource as _;
+use crate::journal::{self, Decoded, Transfer};
+use crate::people::People;
+use crate::sources::ItemBytes;
+
+/// Version of the decoder; recorded with each item.
+pub const PARSER: u32 = 1;
+
+/// An item on its way from the gateway to the archive.
+pub struct Work {
+    pub seen: Seen,
+    pub bytes: ItemBytes,
+    pub peer: String,
+    pub fetched: Timestamp,
+    pub people: Arc<People>,
+    pub reply: UnboundedSender<Committed>,
+    /// Told when the item cannot even be submitted.
+    pub failed: UnboundedSender<ArchiveError>,
+    /// Told when more people would have been created than one item may.
+    pub capped: UnboundedSender<()>,
+}
+
+pub struct Decoders {
+    work: Option<Sender<Work>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Decoders {
+    pub fn start(count: usize, archive: &Handle, guard: &Arc<Guard>) -> std::io::Result<Decoders> {
+        let (work, receiver) = std::sync::mpsc::channel();
+        let receiver = Arc::new(Mutex::new(receiver));
+        let mut threads = Vec::new();
+        for slot in 0..count {
+            let (receiver, archive, guard) = (receiver.clone(), archive.clone(), guard.clone());
+            let encoder = Encoder::new()?;
+            // A deep stack: decoders do not recurse on input, and if one ever does, it gets far.
+            let builder = std::thread::Builder::new().name(format!("decoder-{slot}")).stack_size(8 * 1024 * 1024);
+            threads.push(builder.spawn(move || serve(slot, &receiver, &archive, &guard, encoder))?);
+        }
+        Ok(Decoders { work: Some(work), threads })
+    }
+
+    /// Never blocks: what is under way is bounded by the window that the item's bytes hold a share of.
+    pub fn submit(&self, work: Work) -> Result<(), ArchiveError> {
+        let gone = || ArchiveError::new(ErrorKind::Failed, "the decoders have ended");
+        self.work.as_ref().ok_or_else(gone)?.send(work).map_err(|_| gone())
+    }
+}
+
+impl Drop for Decoders {
+    fn drop(&mut self) {
+        self.work = None;
+        for thread in self.threads.drain(..) {
+            // A decoder catches its panics; there is nothing to learn from how it ended.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(slot: usize, work: &Mutex<Receiver<Work>>, archive: &Handle, guard: &Guard, mut encoder: Encoder) {
+    loop {
+        let next = work.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).recv();
+        let Ok(work) = next else { return };
+        let failed = work.failed.clone();
+        let result = catch_unwind(AssertUnwindSafe(|| one(slot, work, archive, guard, &mut encoder)));
+        let error = match result {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => error,
+            Err(_) => ArchiveError::new(ErrorKind::Failed, "an item could not be prepared for the archive")
+                .hint("this is a defect of gatepost; the item stays on the gateway"),
+        };
+        // Nobody listens any more when the cycle was cut short.
+        let _ = failed.send(error);
+    }
+}
+
+fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut Encoder) -> Result<(), ArchiveError> {
+    let Work { seen, bytes, peer, fetched, people, reply, failed: _, capped } = work;
+    let io =
+        |error: std::io::Error| ArchiveError::new(ErrorKind::Failed, format!("cannot read a fetched item: {error}"));
+    let digest = sha256(&bytes).map_err(io)?;
+    let care = guard.care(&seen);
+    let decoded = match care {
+        Care::Ordinary | Care::Alone => guard
+            .watch(slot, &seen, care, || {
+                told_to_abort(&bytes);
+                journal::decode(&bytes).map_err(|error| error.to_string())
+            })
+            .map_err(io)?,
+        Care::Undecoded => Err("gatepost ended twice while it decoded this item".into()),
+    };
+    let (leaves, outcome) = match decoded {
+        Ok(decoded) => {
+            let routing = route::route(&decoded, &people);
+            if routing.capped {
+                let _ = capped.send(());
+            }
+            let outcome = match routing.excluded {
+                Some(rule) => Outcome::Exclude { rule, envelope: decoded.envelope.clone() },
+                None => Outcome::Message {
+                    message: Box::new(stored(&decoded)),
+                    filings: routing.filings,
+                    people: routing.people,
+                    rules: route::RULES,
+                },
+            };
+            (decoded.leaves, outcome)
+        }
+        Err(because) => (Vec::new(), Outcome::Quarantine { because }),
+    };
+    let is_large = bytes.as_slice().is_none();
+    let mut hand_over = |chunk| archive.chunk(chunk);
+    let item = match &outcome {
+        // Not archived: its bytes are not even cut.
+        Outcome::Exclude { .. } => {
+            crate::archive::PreparedItem { sha256: digest, size: bytes.len(), chunks: Vec::new() }
+        }
+        Outcome::Message { .. } | Outcome::Quarantine { .. } => {
+            let stream: Option<&mut dyn FnMut(_) -> _> = if is_large { Some(&mut hand_over) } else { None };
+            prepare(&bytes, digest, &leaves, archive.known(), encoder, stream)
+                .inspect_err(|_| archive.give_up_chunks())?
+        }
+    };
+    // The bytes go; their share of the window stays taken until the archive wrote them.
+    let hold: Box<dyn Send> = Box::new(bytes.into_permit());
+    if care == Care::Alone {
+        guard.settled(&seen).map_err(io)?;
+    }
+    archive.submit(Submission { seen, peer, fetched, item, outcome, reply, hold: Some(hold) })
+}
+
+/// For crash tests of the whole program: an item that holds this text ends the process.
+fn told_to_abort(bytes: &ItemBytes) {
+    static MARK: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    let mark =
+        MARK.get_or_init(|| std::env::var("GATEPOST_FAULT").ok()?.strip_prefix("abort-decode:").map(str::to_owned));
+    if let (Some(mark), Some(all)) = (mark, bytes.as_slice())
+        && !mark.is_empty()
+        && all.windows(mark.len()).any(|window| window == mark.as_bytes())
+    {
+        std::process::abort();
+    }
+}
+
+pub fn stored(decoded: &Decoded) -> StoredMessage {
+    StoredMessage {
+        summary: decoded.summary.clone(),
+        sha256: decoded.original.sha256,
+        size: decoded.original.size,
+        range: decoded.original.range.clone(),
+        transfer: match decoded.original.transfer {
+            Transfer::Identity => "identity",
+            Transfer::Base64 => "base64",
+            Transfer::QuotedPrintable => "quoted-printable",
+        }
+        .into(),
+        format: decoded.format.as_str().into(),
+        wrapped_in: decoded.wrapped_in.clone(),
+        degraded: decoded.degraded,
+        flags: decoded.flags.clone(),
+        envelope: decoded.envelope.clone(),
+        canonical_version: decoded.canonical.version,
+        canonical: decoded.canonical.digest,
+        parser: PARSER,
+    }
+}

@@ -1,0 +1,107 @@
+//! Every key of the configuration, table by table: the one list that the reader, the messages about
+//! unknown keys and the test of the commented reference go by.
+
+/// The keys of one table.
+#[derive(Debug)]
+pub struct Keys {
+    /// As the headers in the file have it: `profile.imap`; empty at the top.
+    pub table: &'static str,
+    pub known: &'static [&'static str],
+    /// Words of the documented shape that this version cannot serve yet, and what to do meanwhile.
+    pub later: &'static [(&'static str, &'static str)],
+}
+
+pub const TOP: Keys = Keys { table: "", known: &["archive", "people", "profile"], later: &[] };
+
+pub const ARCHIVE: Keys = Keys { table: "archive", known: &["path", "catalogue", "pack_size", "window"], later: &[] };
+
+pub const PEOPLE: Keys = Keys {
+    table: "people",
+    known: &[
+        "internal_domains",
+        "unknown_internal",
+        "non_internal",
+        "csv",
+        "create_max_per_item",
+        "never_owners",
+        "person",
+    ],
+    later: &[],
+};
+
+pub const PERSON: Keys = Keys { table: "people.person", known: &["id", "name", "addresses"], later: &[] };
+
+const EVERY: &str = "write an interval instead, such as `every = \"300s\"`";
+const IMAP: &str = "reach the mailbox over IMAP instead: [profile.imap]";
+
+pub const PROFILE: Keys = Keys {
+    table: "profile",
+    known: &["name", "every", "delete", "delete_after", "delete_excluded", "imap"],
+    later: &[("cron", EVERY), ("timezone", EVERY), ("ews", IMAP), ("pop3", IMAP), ("gateway", IMAP)],
+};
+
+/// All tables that have a header of their own.
+pub const TABLES: &[&Keys] = &[&TOP, &ARCHIVE, &PEOPLE, &PERSON, &PROFILE, &PROFILE_IMAP];
+
+/// The tables of [`PROFILE`] that say where mail comes from; a profile has exactly one.
+pub const SOURCES: &[&str] = &["imap", "ews", "pop3", "gateway"];
+
+pub const PROFILE_IMAP: Keys = Keys {
+    table: "profile.imap",
+    known: &[
+        "host",
+        "port",
+        "tls",
+        "ca_file",
+        "username",
+        "mailbox_id",
+        "password",
+        "auth",
+        "folders",
+        "timeout",
+        "allow_plaintext",
+        "sole_client",
+    ],
+    later: &[],
+};
+
+/// Of `password = { … }`; no table of its own in the reference.
+pub const PASSWORD: Keys = Keys { table: "password", known: &["env", "file"], later: &[] };
+
+/// The known word that `unknown` was probably meant to be.
+pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let folded = unknown.to_lowercase().replace('-', "_");
+    let score = |word: &'a str| {
+        // A word within the other (`domains`, `internal_domains`) is nearer than its distance says.
+        let part = folded.len() >= 3 && word.len() >= 3 && (word.contains(&folded) || folded.contains(word));
+        // Two letters in the wrong order cost a short word (`evn`) more than they should.
+        let slip = word.len() >= 3 && strsim::osa_distance(&folded, word) == 1;
+        let alike = strsim::jaro_winkler(&folded, word);
+        (if part || slip { alike.max(0.9) } else { alike }, word)
+    };
+    let best = known.into_iter().map(score).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 >= 0.78).then_some(best.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn typing_mistakes_find_their_word() {
+        for (unknown, keys, expected) in [
+            ("hots", &PROFILE_IMAP, Some("host")),
+            ("Username", &PROFILE_IMAP, Some("username")),
+            ("user", &PROFILE_IMAP, Some("username")),
+            ("folder", &PROFILE_IMAP, Some("folders")),
+            ("delete-after", &PROFILE, Some("delete_after")),
+            ("domains", &PEOPLE, Some("internal_domains")),
+            ("profiles", &TOP, Some("profile")),
+            ("evn", &PASSWORD, Some("env")),
+            ("packsize", &ARCHIVE, Some("pack_size")),
+            ("colour", &PROFILE_IMAP, None),
+        ] {
+            assert_eq!(nearest(unknown, keys.known.iter().copied()), expected, "{unknown}");
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! The meaning of `[[profile]]` and its source.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::Path;
+use std::time::Duration;
+
+use super::raw::{Found, Table};
+use super::resolve::path;
+use super::secret::secret_ref;
+use super::{ImapSettings, ProfileSettings, SourceSettings, keys};
+use crate::base::units::parse_duration;
+use crate::net::TlsMode;
+use crate::sources::imap::options::ImapAuth;
+
+const NAME_MAX: usize = 64;
+
+pub fn all(top: &Table<'_, '_>, folder: &Path) -> Vec<ProfileSettings> {
+    let mut profiles = Vec::new();
+    let mut names: HashMap<String, usize> = HashMap::new();
+    let mut mailboxes: HashMap<Mailbox, Polled> = HashMap::new();
+    for (number, table) in top.tables("profile", &keys::PROFILE, "name").into_iter().enumerate() {
+        let name = name(&table, &mut names);
+        let Some((profile, folders)) = profile(&table, name.unwrap_or_default(), folder) else { continue };
+        let SourceSettings::Imap(imap) = &profile.source;
+        for folder in folders {
+            let polled = Polled { number, by: table.path().to_owned(), line: folder.line };
+            let first = mailboxes.entry(Mailbox::of(imap, folder.value)).or_insert(polled);
+            if first.number != number {
+                let what = format!(
+                    "{:?} of this account is polled by {} already (line {})",
+                    folder.value, first.by, first.line
+                );
+                let hint =
+                    "two profiles would delete under each other's hands: leave one, or give them different folders";
+                table.doc().error(folder.line, format!("{} → imap → folders", table.path()), what, hint);
+            }
+        }
+        profiles.push(profile);
+    }
+    profiles
+}
+
+/// What two profiles must not have in common.
+#[derive(PartialEq, Eq, Hash)]
+struct Mailbox {
+    host: String,
+    port: u16,
+    login: String,
+    folder: String,
+}
+
+/// The first profile that polls a mailbox.
+struct Polled {
+    number: usize,
+    by: String,
+    line: usize,
+}
+
+impl Mailbox {
+    fn of(imap: &ImapSettings, folder: &str) -> Mailbox {
+        Mailbox {
+            host: imap.host.clone(),
+            // The two usual ports lead to the same server; others may be tunnels to different ones.
+            port: if imap.port == 143 { 993 } else { imap.port },
+            login: imap.username.to_lowercase(),
+            folder: folder_identity(folder),
+        }
+    }
+}
+
+/// INBOX is the one folder name without regard to case (RFC 3501 §5.1).
+fn folder_identity(name: &str) -> String {
+    if name.eq_ignore_ascii_case("INBOX") { "INBOX".to_owned() } else { name.to_owned() }
+}
+
+fn name(table: &Table<'_, '_>, names: &mut HashMap<String, usize>) -> Option<String> {
+    let name = table.required("name", "name it after the mailbox: name = \"journal\"")?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if !name.chars().all(fits) || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || name.len() > NAME_MAX {
+        let what = format!("{name:?} is no name for a profile");
+        let hint = "letters, digits, dot, - and _, beginning with a letter or digit, at most 64";
+        table.wrong("name", what, hint);
+        return None;
+    }
+    if let Some(line) = names.insert(name.to_lowercase(), table.line_of("name")) {
+        table.wrong(
+            "name",
+            format!("{name:?} stands on line {line} already"),
+            "each profile has a name of its own, whatever its case",
+        );
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+/// With the folders and their lines, for the comparison between profiles.
+fn profile<'d>(table: &Table<'_, 'd>, name: String, folder: &Path) -> Option<(ProfileSettings, Vec<Found<&'d str>>)> {
+    let duration =
+        |key: &str, default: u64| table.unit(key, parse_duration, "\"300s\"").unwrap_or(Duration::from_secs(default));
+    let every = duration("every", 300);
+    if every.is_zero() {
+        table.wrong("every", "is zero", "a poll costs the gateway a login: \"60s\" is often, \"300s\" is usual");
+    }
+    if !table.has("delete") {
+        let what =
+            "is missing: gatepost must be told whether to delete archived items on the gateway, and does not guess";
+        let hint = "begin with `delete = false`, which leaves everything there; `delete = true` empties the mailbox of what is provably archived";
+        table.doc().error(table.line(), table.path_of("delete"), what, hint);
+    }
+    let delete = table.boolean("delete");
+    let delete_after = duration("delete_after", 0);
+    let delete_excluded = table.boolean("delete_excluded").unwrap_or(false);
+    if delete == Some(false) {
+        for (key, set) in [("delete_after", !delete_after.is_zero()), ("delete_excluded", delete_excluded)] {
+            if set {
+                table.notice(key, "has no effect while delete = false");
+            }
+        }
+    }
+    one_source(table);
+    let (imap, folders) = imap(&table.table("imap", &keys::PROFILE_IMAP)?, folder)?;
+    let source = SourceSettings::Imap(imap);
+    // A missing `delete` has been noted, so that this value is never used.
+    let delete = delete.unwrap_or(false);
+    Some((ProfileSettings { name, every, delete, delete_after, delete_excluded, source }, folders))
+}
+
+fn one_source(table: &Table<'_, '_>) {
+    let there: Vec<&str> = keys::SOURCES.iter().copied().filter(|source| table.has(source)).collect();
+    let [first, others @ ..] = there.as_slice() else {
+        let hint = "add a [profile.imap] below it, with host, username and password";
+        table.doc().error(table.line(), table.path().to_owned(), "has no source", hint);
+        return;
+    };
+    for other in others {
+        let line = table.line_of(first);
+        let what = format!("is a second source, beside {first} on line {line}; a profile has exactly one");
+        table.wrong(other, what, "leave one of them, or give it a [[profile]] of its own");
+    }
+}
+
+fn imap<'d>(table: &Table<'_, 'd>, folder: &Path) -> Option<(ImapSettings, Vec<Found<&'d str>>)> {
+    let host = host(table);
+    let tls = table
+        .choice("tls", &[("implicit", TlsMode::Implicit), ("starttls", TlsMode::StartTls), ("none", TlsMode::None)])
+        .unwrap_or(TlsMode::Implicit);
+    let usual_port = match tls {
+        TlsMode::Implicit => 993,
+        TlsMode::StartTls | TlsMode::None => 143,
+    };
+    let port = table.integer("port", 1..=65_535).map_or(usual_port, |port| port as u16);
+    match (tls, port) {
+        (TlsMode::Implicit, 143) => table.notice("port", "143 is the port of starttls; implicit TLS listens on 993"),
+        (TlsMode::StartTls | TlsMode::None, 993) => {
+            table.notice("port", "993 is the port of implicit TLS; without it servers listen on 143");
+        }
+        _ => {}
+    }
+    let allow_plaintext = table.boolean("allow_plaintext").unwrap_or(false);
+    if let Some(host) = &host
+        && tls == TlsMode::None
+        && !allow_plaintext
+        && !is_loopback(host)
+    {
+        let what = format!("\"none\" would send the password and all mail in clear text to {host}");
+        table.wrong("tls", what, "use \"implicit\" or \"starttls\"; if it must be, add allow_plaintext = true");
+    }
+    let auth =
+        table.choice("auth", &[("auto", ImapAuth::Auto), ("plain", ImapAuth::Plain), ("login", ImapAuth::Login)]);
+    let timeout = table.unit("timeout", parse_duration, "\"300s\"").unwrap_or(Duration::from_secs(300));
+    if timeout < Duration::from_secs(1) {
+        table.wrong("timeout", "is less than a second", "\"300s\" leaves a slow server time to prepare a large mail");
+    }
+    let username = username(table);
+    let password = secret_ref(table, "password", folder);
+    let folders = folders(table);
+    let ca_file = path(table, "ca_file", folder);
+    let settings = ImapSettings {
+        host: host?,
+        port,
+        tls,
+        ca_file,
+        username: username?,
+        password: password?,
+        auth: auth.unwrap_or_default(),
+        folders: folders.iter().map(|folder| folder.value.to_owned()).collect(),
+        timeout,
+        allow_plaintext,
+        sole_client: table.boolean("sole_client").unwrap_or(false),
+    };
+    Some((settings, folders))
+}
+
+fn host(table: &Table<'_, '_>) -> Option<String> {
+    const NAME: &str = "write the name of the server alone: host = \"imap.example.com\"";
+    let text = table.required("host", NAME)?;
+    let wrong = |what: &str, hint: &str| {
+        table.wrong("host", format!("{text:?} {what}"), hint);
+        None
+    };
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if bare.parse::<Ipv6Addr>().is_ok() {
+        return Some(bare.to_ascii_lowercase());
+    }
+    if text.contains("://") || text.contains('/') {
+        return wrong("is a URL", NAME);
+    }
+    if text.contains('@') {
+        return wrong("holds an @", NAME);
+    }
+    if let Some((name, port)) = text.split_once(':') {
+        let hint = match port.parse::<u16>() {
+            Ok(port) => format!("host = {name:?} and port = {port}"),
+            Err(_) => NAME.to_owned(),
+        };
+        return wrong("holds more than a name", &hint);
+    }
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return wrong("holds a blank", NAME);
+    }
+    match crate::base::address::normalise_domain(text) {
+        Some(host) => Some(host),
+        None => wrong("is not the name of a server", NAME),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    match host.parse::<IpAddr>() {
+        Ok(ip) => ip.to_canonical().is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+/// `username`, or a mailbox ID, of which the login is the part before any `@`.
+fn username(table: &Table<'_, '_>) -> Option<String> {
+    const ONE: &str = "write username = \"journal@corp.example\", or for a MailStore Gateway mailbox_id = \"mbx-…\"";
+    match (table.has("username"), table.has("mailbox_id")) {
+        (true, true) => {
+            let line = table.line_of("username");
+            table.wrong("mailbox_id", format!("stands beside username (line {line})"), "leave one of them");
+            None
+        }
+        (false, false) => {
+            table.missing("username", ONE);
+            None
+        }
+        (true, false) => no_controls(table, "username", table.filled("username", ONE)?),
+        (false, true) => {
+            let id = no_controls(table, "mailbox_id", table.filled("mailbox_id", ONE)?)?;
+            let Some((local, domain)) = id.split_once('@') else { return Some(id) };
+            if local.is_empty() {
+                table.wrong("mailbox_id", format!("{id:?} has nothing before the @"), ONE);
+                return None;
+            }
+            let text = format!("@{domain} was cut off: the login of a mailbox ID is {local}, without a domain");
+            table.notice("mailbox_id", &text);
+            Some(local.to_owned())
+        }
+    }
+}
+
+fn no_controls(table: &Table<'_, '_>, key: &str, text: &str) -> Option<String> {
+    if text.contains(char::is_control) {
+        table.wrong(key, "holds a control character", "write it in one line");
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn folders<'d>(table: &Table<'_, 'd>) -> Vec<Found<&'d str>> {
+    const KEY: &str = "folders";
+    if !table.has(KEY) {
+        return vec![Found { value: "INBOX", line: table.line() }];
+    }
+    // Not a list: noted already.
+    let Some(folders) = table.strings(KEY) else { return Vec::new() };
+    if folders.is_empty() {
+        table.wrong(KEY, "is empty, so that nothing would be polled", "leave it out for [\"INBOX\"]");
+    }
+    for (at, folder) in folders.iter().enumerate() {
+        let bad = |what: &str, hint: &str| table.doc().error(folder.line, table.path_of(KEY), what, hint);
+        if folder.value.trim().is_empty() {
+            bad("holds an empty name", "leave it out");
+        } else if folder.value.contains(char::is_control) {
+            bad("holds a name with a control character", "write it in one line");
+        } else if folders[..at].iter().any(|other| folder_identity(other.value) == folder_identity(folder.value)) {
+            bad(&format!("{:?} stands here twice", folder.value), "leave one of them; INBOX has no case");
+        }
+    }
+    folders
+}

@@ -1,0 +1,75 @@
+//! The files in `config/` are read by people and by no program, so that only a test keeps them true.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::people::People;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
+}
+
+/// The reference with its `# key = value` lines made keys.
+fn uncommented() -> String {
+    let text = std::fs::read_to_string(folder().join("gatepost.toml")).unwrap();
+    let key = |line: &str| {
+        let (key, _) = line.strip_prefix("# ")?.split_once(" = ")?;
+        key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_').then(|| line[2..].to_owned())
+    };
+    text.lines().map(|line| key(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
+}
+
+fn collect(prefix: &str, table: &toml::Table, found: &mut BTreeSet<String>) {
+    for (key, value) in table {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        found.insert(path.clone());
+        match value {
+            // `password = { env = … }` is a value in the reference, not a table.
+            toml::Value::Table(table) if key != "password" => collect(&path, table, found),
+            toml::Value::Array(list) => {
+                list.iter().filter_map(toml::Value::as_table).for_each(|table| collect(&path, table, found));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn the_reference_has_every_key_and_no_other() {
+    let mut found = BTreeSet::new();
+    collect("", &uncommented().parse().unwrap(), &mut found);
+    let path = |table: &str, key: &str| if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
+    let known: BTreeSet<String> =
+        keys::TABLES.iter().flat_map(|keys| keys.known.iter().map(|key| path(keys.table, key))).collect();
+    assert_eq!(found, known);
+}
+
+#[test]
+fn the_reference_shows_the_defaults() {
+    let settings = load(&folder().join("gatepost.toml")).unwrap();
+    assert_eq!(settings.notices, Vec::<String>::new());
+    let text = uncommented();
+    // These are examples, as the reference says; the others are defaults and must change nothing.
+    let examples = ["catalogue = ", "csv = ", "ca_file = ", "mailbox_id = "];
+    assert!(examples.iter().all(|example| text.lines().any(|line| line.starts_with(example))));
+    let defaults: String = text
+        .lines()
+        .filter(|line| !examples.iter().any(|example| line.starts_with(example)))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let explicit = parse(&settings.file, &defaults).unwrap();
+    // Line numbers are left out: the examples are gone from one of the two texts.
+    let shown = |settings: &Settings| {
+        let text = format!("{settings:#?}");
+        text.lines().filter(|line| !line.trim_start().starts_with("line: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&explicit), shown(&settings));
+}
+
+#[test]
+fn the_examples_load() {
+    let mut settings = load(&folder().join("imap.toml")).unwrap();
+    assert_eq!(settings.notices, Vec::<String>::new());
+    settings.people.csv = Some(folder().join("people.csv"));
+    assert_eq!(People::build(&settings.people, &[]).unwrap().len(), 3);
+}

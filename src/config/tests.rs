@@ -1,0 +1,479 @@
+//! The configuration as a whole: what is accepted, and every refusal read aloud.
+
+use super::*;
+use crate::base::address::Address;
+use crate::people::{NonInternal, PersonId, UnknownInternal};
+
+const MINIMAL: &str = r#"
+[archive]
+path = "mail"
+
+[people]
+internal_domains = ["corp.example"]
+
+[[profile]]
+name = "journal"
+delete = false
+
+[profile.imap]
+host = "imap.example.com"
+username = "journal@corp.example"
+password = { env = "JOURNAL_PASSWORD" }
+"#;
+
+fn file() -> PathBuf {
+    std::path::absolute(if cfg!(windows) { r"C:\etc\gatepost.toml" } else { "/etc/gatepost.toml" }).unwrap()
+}
+
+fn read(text: &str) -> Result<Settings, String> {
+    parse(&file(), text).map_err(|errors| errors.to_string().replace(&file().display().to_string(), "FILE"))
+}
+
+/// The mistakes of [`MINIMAL`] with one part of it replaced.
+fn mistakes(from: &str, to: &str) -> String {
+    assert!(MINIMAL.contains(from), "{from}");
+    match read(&MINIMAL.replacen(from, to, 1)) {
+        Ok(settings) => format!("accepted; notices: {:?}", settings.notices),
+        Err(text) => text,
+    }
+}
+
+/// [`MINIMAL`] with lines added to `[profile.imap]`, its end.
+fn imap(lines: &str) -> Result<ImapSettings, String> {
+    let settings = read(&format!("{MINIMAL}{lines}\n"))?;
+    let SourceSettings::Imap(imap) = settings.profiles[0].source.clone();
+    Ok(imap)
+}
+
+#[test]
+fn defaults_are_as_documented() {
+    let settings = read(MINIMAL).unwrap();
+    assert_eq!(settings.archive.path, file().parent().unwrap().join("mail"));
+    assert_eq!((settings.archive.pack_bytes_max, settings.archive.window_bytes), (1 << 30, 24 << 20));
+    assert_eq!(settings.archive.catalogue, None);
+    assert_eq!(settings.people.internal_domains, ["corp.example"]);
+    assert_eq!(settings.people.unknown_internal, UnknownInternal::Unassigned);
+    assert_eq!(settings.people.non_internal, NonInternal::Unassigned);
+    assert_eq!(settings.people.create_max_per_item, 50);
+    let profile = &settings.profiles[0];
+    assert_eq!((profile.name.as_str(), profile.every), ("journal", Duration::from_secs(300)));
+    assert_eq!((profile.delete, profile.delete_after, profile.delete_excluded), (false, Duration::ZERO, false));
+    let SourceSettings::Imap(imap) = &profile.source;
+    assert_eq!((imap.port, imap.tls, imap.auth), (993, TlsMode::Implicit, ImapAuth::Auto));
+    assert_eq!((imap.folders.as_slice(), imap.timeout), (&["INBOX".to_owned()][..], Duration::from_secs(300)));
+    assert!(!imap.allow_plaintext && !imap.sole_client && imap.ca_file.is_none());
+    assert_eq!(settings.notices, Vec::<String>::new());
+}
+
+#[test]
+fn the_documented_shape_is_read_whole() {
+    let settings = read(
+        r#"
+        [archive]
+        path = "/var/lib/gatepost"
+        catalogue = "/fast/gatepost.sqlite3"
+        pack_size = "64MiB"
+        window = "8 MiB"
+        [people]
+        internal_domains = ["Corp.Example", "*.group.example", ".dev.example"]
+        unknown_internal = "create"
+        non_internal = "exclude"
+        csv = "people.csv"
+        create_max_per_item = 7
+        never_owners = ["journal@corp.example"]
+        [[people.person]]
+        id = "anna@corp.example"
+        name = "Anna Example"
+        addresses = ["a.example@corp.example"]
+        [[profile]]
+        name = "journal"
+        every = "1m"
+        delete = true
+        delete_after = "7days"
+        delete_excluded = true
+        [profile.imap]
+        host = "[::1]"
+        tls = "none"
+        ca_file = "private-ca.pem"
+        mailbox_id = "mbx-2a20"
+        password = { file = "journal.password" }
+        auth = "login"
+        folders = ["INBOX", "Junk"]
+        timeout = "10s"
+        sole_client = true
+        "#,
+    )
+    .unwrap();
+    let folder = file().parent().unwrap().to_owned();
+    assert_eq!(settings.people.internal_domains, ["corp.example", ".group.example", ".dev.example"]);
+    assert_eq!(settings.people.csv, Some(folder.join("people.csv")));
+    assert_eq!(settings.people.never_owners, [Address::parse("journal@corp.example").unwrap()]);
+    let anna = &settings.people.persons[0];
+    assert_eq!((anna.id.as_str(), anna.addresses.len()), ("anna@corp.example", 2));
+    let SourceSettings::Imap(imap) = &settings.profiles[0].source;
+    assert_eq!((imap.host.as_str(), imap.port, imap.username.as_str()), ("::1", 143, "mbx-2a20"));
+    assert_eq!(imap.ca_file, Some(folder.join("private-ca.pem")));
+    assert_eq!((imap.auth, imap.sole_client), (ImapAuth::Login, true));
+    assert_eq!((settings.archive.pack_bytes_max, settings.archive.window_bytes), (64 << 20, 8 << 20));
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
+    let text = r#"
+[archive]
+path = "mail"
+pack_size = "1GB5"
+windw = "24MiB"
+[people]
+internal_domain = ["corp.example"]
+unknown_internal = "creat"
+[[profile]]
+name = "journal"
+every = 300
+[profile.imap]
+hots = "imap.example.com"
+port = 99999
+tls = true
+folders = "INBOX"
+[alarms]
+"#;
+    insta::assert_snapshot!(read(text).unwrap_err(), @r#"
+    the configuration has 14 mistakes:
+    FILE:4: archive → pack_size: "1GB5" is not a size
+      hint: write a number with a unit: "24MiB", "1GiB", "512KiB"
+    FILE:5: archive → windw: unknown key
+      hint: did you mean `window`?
+    FILE:7: people → internal_domain: unknown key
+      hint: did you mean `internal_domains`?
+    FILE:8: people → unknown_internal: "creat" is not known
+      hint: did you mean "create"? It is one of: create, unassigned, exclude
+    FILE:9: profile "journal" → delete: is missing: gatepost must be told whether to delete archived items on the gateway, and does not guess
+      hint: begin with `delete = false`, which leaves everything there; `delete = true` empties the mailbox of what is provably archived
+    FILE:11: profile "journal" → every: "300" has no unit
+      hint: for seconds write "300s"
+    FILE:12: profile "journal" → imap → host: is missing
+      hint: write the name of the server alone: host = "imap.example.com"
+    FILE:12: profile "journal" → imap → username: is missing
+      hint: write username = "journal@corp.example", or for a MailStore Gateway mailbox_id = "mbx-…"
+    FILE:12: profile "journal" → imap → password: is missing
+      hint: write { env = "NAME" } or { file = "path" }
+    FILE:13: profile "journal" → imap → hots: unknown key
+      hint: did you mean `host`?
+    FILE:14: profile "journal" → imap → port: 99999 is out of bounds
+      hint: write a number from 1 to 65535, or leave the key out
+    FILE:15: profile "journal" → imap → tls: is true or false, but text in quotes is expected
+      hint: it is one of: implicit, starttls, none
+    FILE:16: profile "journal" → imap → folders: is text, but a list is expected
+      hint: write `folders = ["INBOX"]`
+    FILE:17: alarms: unknown key
+      hint: known here: archive, people, profile
+    "#);
+}
+
+#[test]
+fn delete_has_no_default() {
+    insta::assert_snapshot!(mistakes("delete = false", ""), @r#"
+    FILE:8: profile "journal" → delete: is missing: gatepost must be told whether to delete archived items on the gateway, and does not guess
+      hint: begin with `delete = false`, which leaves everything there; `delete = true` empties the mailbox of what is provably archived
+    "#);
+    insta::assert_snapshot!(mistakes("delete = false", "delete = \"false\""), @r#"
+    FILE:10: profile "journal" → delete: is text, but true or false is expected
+      hint: leave out the quotes: `delete = false`
+    "#);
+}
+
+#[test]
+fn words_of_later_versions_are_known() {
+    insta::assert_snapshot!(mistakes("delete = false", "delete = false\ncron = \"0 */5 * * * *\""), @r#"
+    FILE:11: profile "journal" → cron: is not available in this version
+      hint: write an interval instead, such as `every = "300s"`
+    "#);
+    let ews = "[profile.ews]\nurl = \"https://mail.corp.example\"\n\n[profile.imap]";
+    insta::assert_snapshot!(mistakes("[profile.imap]", ews), @r#"
+    the configuration has 2 mistakes:
+    FILE:12: profile "journal" → ews: is not available in this version
+      hint: reach the mailbox over IMAP instead: [profile.imap]
+    FILE:12: profile "journal" → ews: is a second source, beside imap on line 15; a profile has exactly one
+      hint: leave one of them, or give it a [[profile]] of its own
+    "#);
+    let (head, _) = MINIMAL.split_once("[profile.imap]").unwrap();
+    insta::assert_snapshot!(read(head).unwrap_err(), @r#"
+    FILE:8: profile "journal": has no source
+      hint: add a [profile.imap] below it, with host, username and password
+    "#);
+}
+
+#[test]
+fn brackets_are_explained() {
+    insta::assert_snapshot!(mistakes("[[profile]]", "[profile]"), @r#"
+    FILE:8: profile: is written in single brackets
+      hint: there can be several: write [[profile]]
+    "#);
+    insta::assert_snapshot!(mistakes("[archive]", "[[archive]]"), @r#"
+    FILE:2: archive: stands here several times, but can stand only once
+      hint: write [archive] in single brackets
+    "#);
+}
+
+#[test]
+fn units_are_asked_for() {
+    insta::assert_snapshot!(mistakes("delete = false", "delete = false\nevery = \"300\""), @r#"
+    FILE:11: profile "journal" → every: "300" has no unit
+      hint: for seconds write "300s"
+    "#);
+    insta::assert_snapshot!(mistakes("delete = false", "delete = false\nevery = \"0s\""), @r#"
+    FILE:11: profile "journal" → every: is zero
+      hint: a poll costs the gateway a login: "60s" is often, "300s" is usual
+    "#);
+    insta::assert_snapshot!(mistakes("path = \"mail\"", "path = \"mail\"\npack_size = \"64KiB\"\nwindow = 24"), @r#"
+    the configuration has 2 mistakes:
+    FILE:4: archive → pack_size: is too small
+      hint: the least is "1MiB"
+    FILE:5: archive → window: "24" has no unit
+      hint: for mebibytes write "24MiB", for bytes "24B"
+    "#);
+}
+
+#[test]
+fn profiles_may_not_meet() {
+    let twice =
+        format!("{MINIMAL}{}", MINIMAL.split_once("[[profile]]").unwrap().1.replacen("\nname", "[[profile]]\nname", 1));
+    insta::assert_snapshot!(read(&twice).unwrap_err(), @r#"
+    the configuration has 2 mistakes:
+    FILE:17: profile "journal" → name: "journal" stands on line 9 already
+      hint: each profile has a name of its own, whatever its case
+    FILE:20: profile "journal" → imap → folders: "INBOX" of this account is polled by profile "journal" already (line 12)
+      hint: two profiles would delete under each other's hands: leave one, or give them different folders
+    "#);
+    let renamed = twice.replacen("\"journal\"", "\"other\"", 1);
+    insta::assert_snapshot!(read(&renamed).unwrap_err(), @r#"
+    FILE:20: profile "journal" → imap → folders: "INBOX" of this account is polled by profile "other" already (line 12)
+      hint: two profiles would delete under each other's hands: leave one, or give them different folders
+    "#);
+    let split = format!("{renamed}folders = [\"Junk\"]\n");
+    assert_eq!(read(&split).unwrap().profiles.len(), 2);
+    insta::assert_snapshot!(mistakes("\"journal\"", "\"../x\""), @r#"
+    FILE:9: profile "../x" → name: "../x" is no name for a profile
+      hint: letters, digits, dot, - and _, beginning with a letter or digit, at most 64
+    "#);
+}
+
+#[test]
+fn plaintext_needs_loopback_or_consent() {
+    insta::assert_snapshot!(imap("tls = \"none\"").unwrap_err(), @r#"
+    FILE:16: profile "journal" → imap → tls: "none" would send the password and all mail in clear text to imap.example.com
+      hint: use "implicit" or "starttls"; if it must be, add allow_plaintext = true
+    "#);
+    assert!(imap("tls = \"none\"\nallow_plaintext = true").is_ok());
+    for host in ["localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]", "::ffff:127.0.0.1"] {
+        let text = MINIMAL.replace("imap.example.com", host);
+        assert!(read(&format!("{text}tls = \"none\"\n")).is_ok(), "{host}");
+    }
+    for host in ["localhost.corp.example", "128.0.0.1", "::2", "0.0.0.0"] {
+        let text = MINIMAL.replace("imap.example.com", host);
+        assert!(read(&format!("{text}tls = \"none\"\n")).is_err(), "{host}");
+    }
+}
+
+#[test]
+fn hosts_are_names() {
+    insta::assert_snapshot!(mistakes("imap.example.com", "imaps://imap.example.com"), @r#"
+    FILE:13: profile "journal" → imap → host: "imaps://imap.example.com" is a URL
+      hint: write the name of the server alone: host = "imap.example.com"
+    "#);
+    insta::assert_snapshot!(mistakes("imap.example.com", "imap.example.com:993"), @r#"
+    FILE:13: profile "journal" → imap → host: "imap.example.com:993" holds more than a name
+      hint: host = "imap.example.com" and port = 993
+    "#);
+    insta::assert_snapshot!(mistakes("imap.example.com", " "), @r#"
+    FILE:13: profile "journal" → imap → host: is empty
+      hint: write the name of the server alone: host = "imap.example.com"
+    "#);
+}
+
+#[test]
+fn a_mailbox_id_loses_its_domain_and_says_so() {
+    insta::assert_snapshot!(
+        mistakes("username = \"journal@corp.example\"", "mailbox_id = \"mbx-2a20@gateway.example\"").replace(&file().display().to_string(), "FILE"), @r#"accepted; notices: ["FILE:14: profile \"journal\" → imap → mailbox_id: @gateway.example was cut off: the login of a mailbox ID is mbx-2a20, without a domain"]"#);
+    insta::assert_snapshot!(imap("mailbox_id = \"mbx-2a20\"").unwrap_err(), @r#"
+    FILE:16: profile "journal" → imap → mailbox_id: stands beside username (line 14)
+      hint: leave one of them
+    "#);
+    insta::assert_snapshot!(mistakes("username = \"journal@corp.example\"", ""), @r#"
+    FILE:12: profile "journal" → imap → username: is missing
+      hint: write username = "journal@corp.example", or for a MailStore Gateway mailbox_id = "mbx-…"
+    "#);
+}
+
+#[test]
+fn folders_are_some_and_different() {
+    insta::assert_snapshot!(imap("folders = []").unwrap_err(), @r#"
+    FILE:16: profile "journal" → imap → folders: is empty, so that nothing would be polled
+      hint: leave it out for ["INBOX"]
+    "#);
+    insta::assert_snapshot!(imap("folders = [\"INBOX\", \"Inbox\", \"\", 7]").unwrap_err(), @r#"
+    the configuration has 3 mistakes:
+    FILE:16: profile "journal" → imap → folders: holds a number, but only text is expected
+      hint: put it in quotes
+    FILE:16: profile "journal" → imap → folders: "Inbox" stands here twice
+      hint: leave one of them; INBOX has no case
+    FILE:16: profile "journal" → imap → folders: holds an empty name
+      hint: leave it out
+    "#);
+    assert!(imap("folders = [\"Archive\", \"archive\"]").is_ok());
+}
+
+#[test]
+fn domains_and_people_are_checked() {
+    let people = r#"internal_domains = ["anna@corp.example", "*.corp.example", "a b", ""]
+never_owners = ["journal@corp.example", "journal"]
+[[people.person]]
+id = "anna@corp.example"
+addresses = ["shared@corp.example"]
+[[people.person]]
+id = "bob"
+addresses = ["shared@corp.example", "journal@corp.example", "Bob"]
+[[people.person]]
+id = "Anna@Corp.example"
+[[people.person]]
+id = "unassigned"
+[[people.person]]
+id = "../etc"
+[[people.person]]
+id = "carl"
+[[people.person]]
+name = "No Id"
+"#;
+    insta::assert_snapshot!(mistakes("internal_domains = [\"corp.example\"]", people), @r#"
+    the configuration has 12 mistakes:
+    FILE:6: people → internal_domains: "anna@corp.example" is an address or holds an @, but a domain is expected
+      hint: write the part after the @: "corp.example"
+    FILE:6: people → internal_domains: "a b" is not a domain
+      hint: write "corp.example", and "*.corp.example" for its subdomains
+    FILE:6: people → internal_domains: "" is not a domain
+      hint: write "corp.example", and "*.corp.example" for its subdomains
+    FILE:7: people → never_owners: "journal" is not a mail address
+      hint: write it in full: "anna@corp.example"
+    FILE:13: people → person "bob" → addresses: "Bob" is not a mail address
+      hint: write it in full: "anna@corp.example"
+    FILE:13: people → person "bob": shared@corp.example belongs to anna@corp.example already (line 10)
+      hint: an address has one owner: take one out
+    FILE:13: people → person "bob": journal@corp.example stands in never_owners (line 7)
+      hint: take it out of one of the two
+    FILE:15: people → person "Anna@Corp.example" → id: the id anna@corp.example stands on line 9 already
+      hint: an archive has one id, whatever its case; list all addresses in one [[people.person]]
+    FILE:17: people → person "unassigned" → id: `unassigned` is reserved for the mail that nobody owns
+      hint: use the person's main address, or a short name such as `anna`
+    FILE:19: people → person "../etc" → id: "../etc" holds '/', which a folder name cannot hold
+      hint: use the person's main address, or a short name such as `anna`
+    FILE:20: people → person "carl": owns no address, so that no mail could ever be filed
+      hint: add addresses = ["…"], or use an address as the id
+    FILE:22: people → person number 7 → id: is missing
+      hint: it names the archive: the main address, or a short name
+    "#);
+}
+
+#[test]
+fn passwords_come_from_somewhere_and_are_never_shown() {
+    const FROM: &str = "{ env = \"JOURNAL_PASSWORD\" }";
+    insta::assert_snapshot!(mistakes(FROM, "{ }"), @r#"
+    FILE:15: profile "journal" → imap → password: names no place
+      hint: write { env = "NAME" } or { file = "path" }
+    "#);
+    insta::assert_snapshot!(mistakes(FROM, "{ evn = \"X\" }"), @r#"
+    FILE:15: profile "journal" → imap → password: unknown key "evn"
+      hint: did you mean `env`?
+    "#);
+    insta::assert_snapshot!(mistakes(FROM, "{ env = \"X\", file = \"y\" }"), @r#"
+    FILE:15: profile "journal" → imap → password: names both env and file
+      hint: leave one of them
+    "#);
+    insta::assert_snapshot!(mistakes(FROM, "\"hunter2\"").replace(&file().display().to_string(), "FILE"), @r#"accepted; notices: ["FILE:15: profile \"journal\" → imap → password: the password itself stands here, for all who can read this file or its backups; write { env = \"NAME\" } or { file = \"path\" }"]"#);
+    for shape in [
+        "hunter2",
+        "\"hunter2",
+        "\"hunter2\" hunter2",
+        "\"hun\\ter2\\q hunter2\"",
+        "'hunter2",
+        "\"\"\"hunter2",
+        "{ env = \"hunter2!\" }",
+        "{ hunter2 = \"hunter2\" }",
+        "{ env = hunter2 }",
+        "[\"hunter2\"]",
+        "\"hunter2\"\npassword = \"hunter2\"",
+        "\"hunter2\"\npassword.env = \"hunter2\"",
+        "\"hunter2\"\nhost = \"hunter2",
+    ] {
+        let text = mistakes(FROM, shape);
+        assert!(!text.contains("hunter2") && !text.starts_with("accepted"), "{shape}: {text}");
+        assert!(text.contains("FILE:1"), "{shape}: {text}");
+    }
+    let settings = read(&MINIMAL.replace(FROM, "\"hunter2\"")).unwrap();
+    assert!(!format!("{settings:?}").contains("hunter2"));
+    assert_eq!(settings.profiles[0].imap_options().unwrap().password.expose(), "hunter2");
+}
+
+#[test]
+fn secrets_are_fetched_late() {
+    let text = MINIMAL.replace("JOURNAL_PASSWORD", "GATEPOST_TEST_NOT_SET");
+    let error = read(&text).unwrap().profiles[0].imap_options().unwrap_err().to_string();
+    assert!(error.contains("the environment variable GATEPOST_TEST_NOT_SET is not set"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_password_file_that_others_can_read_is_noticed() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("journal.password");
+    std::fs::write(&password, "hunter2\n").unwrap();
+    let config = folder.path().join("gatepost.toml");
+    std::fs::write(&config, MINIMAL.replace("env = \"JOURNAL_PASSWORD\"", "file = \"journal.password\"")).unwrap();
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let settings = load(&config).unwrap();
+    assert!(settings.notices[0].contains("journal.password can be read by others"), "{:?}", settings.notices);
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let settings = load(&config).unwrap();
+    assert_eq!(settings.notices, Vec::<String>::new());
+    assert_eq!(settings.profiles[0].imap_options().unwrap().password.expose(), "hunter2");
+}
+
+#[test]
+fn what_cannot_be_read_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gatepost.toml");
+    let text = load(&path).unwrap_err().to_string();
+    assert!(text.contains("gatepost.toml: cannot be read: ") && text.contains("--config FILE"), "{text}");
+    std::fs::write(&path, b"# fine\npassword = \"hunter2\xff\"\n").unwrap();
+    let text = load(&path).unwrap_err().to_string();
+    assert!(text.contains("gatepost.toml:2: is not UTF-8") && !text.contains("hunter2"), "{text}");
+    insta::assert_snapshot!(read("").unwrap_err(), @r#"
+    FILE:1: archive → path: is missing
+      hint: name the archive's folder: [archive] path = "/var/lib/gatepost"
+    "#);
+}
+
+#[test]
+fn the_file_is_found_where_it_was_named_else_where_it_usually_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (here, there) = (folder.path().join("a.toml"), folder.path().join("b.toml"));
+    std::fs::write(&there, "").unwrap();
+    let places = [here.clone(), there.clone()];
+    assert_eq!(find_among(Some(Path::new("x.toml")), Some("y.toml".into()), &places).unwrap(), Path::new("x.toml"));
+    assert_eq!(find_among(None, Some("y.toml".into()), &places).unwrap(), Path::new("y.toml"));
+    assert_eq!(find_among(None, Some("".into()), &places).unwrap(), there);
+    let error = find_among(None, None, &[PathBuf::from("/nowhere/a"), PathBuf::from("/nowhere/b")]).unwrap_err();
+    insta::assert_snapshot!(error, @r#"
+    no configuration was found at /nowhere/a or /nowhere/b
+      hint: name one with --config FILE or the variable GATEPOST_CONFIG
+    "#);
+}
+
+#[test]
+fn a_config_of_people_feeds_the_snapshot() {
+    let text = MINIMAL.replace("[[profile]]", "[[people.person]]\nid = \"Anna@corp.example\"\n\n[[profile]]");
+    let settings = read(&text).unwrap();
+    let people = crate::people::People::build(&settings.people, &[]).unwrap();
+    let anna = Address::parse("anna@corp.example").unwrap();
+    assert_eq!(people.who(&anna), crate::people::Who::Owner(PersonId("anna@corp.example".into())));
+}

@@ -1,0 +1,175 @@
+//! The original inside an item: where it lies, its header and structure, and its digests.
+//!
+//! Always a byte range of the item, never written anew. The one exception that the world makes, a
+//! message/rfc822 with a transfer encoding, is decoded in a stream and never held.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::{Canonical, DecodeError, Item, Original, Transfer, flags, scan};
+use crate::base::bytes::{ByteSource, for_each_window, read_range};
+use crate::base::digest::Hasher;
+use crate::mail::canonical::{self, Collector};
+use crate::mail::header::Headers;
+use crate::mail::mime::{Kind, Limits, Scanner, Structure};
+use crate::mail::transfer::{Decoder, Encoding};
+
+/// How much of an encoded body is looked at to see whether it is encoded.
+const SAMPLE: u64 = 64 * 1024;
+/// Encoded bodies are decoded in pieces of this size.
+const PIECE: usize = 64 * 1024;
+
+pub struct Located<'a> {
+    range: Range<u64>,
+    transfer: Transfer,
+    header: Cow<'a, [u8]>,
+    structure: Cow<'a, Structure>,
+    /// The part of `structure` that is the message.
+    root: usize,
+    /// What `structure` counts its offsets from, as an offset of the item.
+    base: u64,
+}
+
+impl<'a> Located<'a> {
+    /// The item itself.
+    pub fn whole(item: &Item<'a>) -> Located<'a> {
+        Located {
+            range: 0..item.bytes.len(),
+            transfer: Transfer::Identity,
+            header: Cow::Borrowed(&item.structure.root_header),
+            structure: Cow::Borrowed(item.structure),
+            root: 0,
+            base: 0,
+        }
+    }
+
+    /// The message in the message/rfc822 `part`, and a flag when there is something odd about it.
+    pub fn attached(item: &Item<'a>, part: usize) -> Result<(Located<'a>, Option<&'static str>), DecodeError> {
+        let outer = &item.structure.parts[part];
+        let range = outer.body.clone();
+        if outer.kind == Kind::Message && item.structure.parts.len() > part + 1 {
+            let bounds = &item.structure.parts[part + 1].header;
+            let end = bounds.end.min(bounds.start + Limits::default().header_bytes as u64);
+            let located = Located {
+                header: Cow::Owned(read_range(item.bytes, bounds.start..end)?),
+                range,
+                transfer: Transfer::Identity,
+                structure: Cow::Borrowed(item.structure),
+                root: part + 1,
+                base: 0,
+            };
+            return Ok((located, None));
+        }
+        let transfer = match outer.content.encoding {
+            Encoding::Identity => Transfer::Identity,
+            Encoding::Base64 => Transfer::Base64,
+            Encoding::QuotedPrintable => Transfer::QuotedPrintable,
+        };
+        let sample = read_range(item.bytes, range.start..range.end.min(range.start + SAMPLE))?;
+        let (transfer, flag) = match transfer {
+            Transfer::Identity => (transfer, None),
+            _ if !is_encoded(&sample, transfer) => (Transfer::Identity, Some(flags::ENCODING_NOT_APPLIED)),
+            Transfer::Base64 | Transfer::QuotedPrintable => (transfer, Some(flags::ENCODED_ORIGINAL)),
+        };
+        let base = if transfer == Transfer::Identity { range.start } else { 0 };
+        let mut structure = if transfer == Transfer::Identity {
+            scan(item.bytes, range.clone())?
+        } else {
+            let mut scanner = Scanner::new(Limits::default());
+            decoded(item.bytes, range.clone(), transfer, |piece| scanner.feed(piece))?;
+            scanner.finish()
+        };
+        let header = Cow::Owned(std::mem::take(&mut structure.root_header));
+        Ok((Located { range, transfer, header, structure: Cow::Owned(structure), root: 0, base }, flag))
+    }
+
+    pub fn header(&self) -> &[u8] {
+        &self.header
+    }
+
+    pub fn structure(&self) -> &Structure {
+        &self.structure
+    }
+
+    /// Rights-protected (IRM, Purview message encryption): its content cannot be read without a key.
+    pub fn is_protected(&self) -> bool {
+        let headers = Headers::of(&self.header);
+        if headers.get("content-class").is_some_and(|f| f.one_line().eq_ignore_ascii_case(b"rpmsg.message")) {
+            return true;
+        }
+        self.structure.subtree(self.root).any(|index| {
+            let content = &self.structure.parts[index].content;
+            let name = content.filename.as_deref().unwrap_or_default().to_ascii_lowercase();
+            let version = name.strip_prefix(b"message").and_then(|rest| rest.strip_suffix(b".rpmsg"));
+            content.kind == "application/x-microsoft-rpmsg-message"
+                || version.is_some_and(|v| matches!(v, b"" | b"_v2" | b"_v3" | b"_v4"))
+        })
+    }
+
+    /// Reads the original once more, for its SHA-256 and its canonical digest at the same time.
+    pub fn digest(&self, item: &dyn ByteSource) -> Result<(Original, Canonical), DecodeError> {
+        let mut hasher = Hasher::new();
+        let mut size = 0;
+        let start = if self.transfer == Transfer::Identity { self.range.start - self.base } else { 0 };
+        let mut collector = Collector::new(&self.structure, self.root, start);
+        decoded(item, self.range.clone(), self.transfer, |piece| {
+            hasher.update(piece);
+            size += piece.len() as u64;
+            collector.feed(piece);
+        })?;
+        let sha256 = hasher.finish();
+        let original = Original { range: self.range.clone(), transfer: self.transfer, sha256, size };
+        Ok((original, Canonical { version: canonical::VERSION, digest: collector.finish(sha256) }))
+    }
+}
+
+/// Passes the decoded bytes of a range of the item to `visit`, piece by piece.
+fn decoded(
+    item: &dyn ByteSource,
+    range: Range<u64>,
+    transfer: Transfer,
+    mut visit: impl FnMut(&[u8]),
+) -> Result<(), DecodeError> {
+    let mut decoder = Decoder::new(match transfer {
+        Transfer::Identity => {
+            return for_each_window(item, range, |window| {
+                // Pieces that fit the processor's cache are hashed twice from there.
+                window.chunks(PIECE).for_each(&mut visit);
+                Ok(())
+            });
+        }
+        Transfer::Base64 => Encoding::Base64,
+        Transfer::QuotedPrintable => Encoding::QuotedPrintable,
+    });
+    let mut buffer = Vec::new();
+    for_each_window(item, range, |window| {
+        for piece in window.chunks(PIECE) {
+            buffer.clear();
+            decoder.push(piece, &mut buffer);
+            visit(&buffer);
+        }
+        Ok::<(), DecodeError>(())
+    })?;
+    buffer.clear();
+    decoder.finish(&mut buffer);
+    visit(&buffer);
+    Ok(())
+}
+
+/// Whether bytes that are labelled as encoded are. A relay that puts the label on a message as it is would
+/// otherwise cost the message.
+fn is_encoded(sample: &[u8], transfer: Transfer) -> bool {
+    match transfer {
+        Transfer::Identity => true,
+        // A header field has a colon, which is no digit of base64.
+        Transfer::Base64 => {
+            let line = sample.trim_ascii_start().split(|&b| b == b'\n').next().unwrap_or_default();
+            !line.contains(&b':')
+        }
+        // Headers as they are have `name="value"` or `boundary=----`, which is no escape.
+        Transfer::QuotedPrintable => !sample.windows(3).any(|three| {
+            let escape = three[1].is_ascii_hexdigit() && three[2].is_ascii_hexdigit();
+            three[0] == b'=' && !escape && !three[1].is_ascii_whitespace()
+        }),
+    }
+}

@@ -1,0 +1,276 @@
+//! TCP and TLS connections with time-outs.
+//!
+//! Certificates and host names are verified always; there is no switch to turn that off. A private
+//! authority is added with a PEM file, on top of the system's own.
+
+use std::error::Error as _;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use native_tls::{Certificate, Protocol, TlsConnector};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{BoxTransport, TlsMode, clean};
+
+/// A connection that stands. With [`TlsMode::StartTls`] it is still unprotected: see [`handshake`].
+pub struct Connected {
+    pub stream: BoxTransport,
+    pub peer: SocketAddr,
+}
+
+/// Why no connection could be made. `said` is the reason in the system's or the library's words.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    #[error("the host name {host} was not found: {said}")]
+    HostNotFound { host: String, said: String },
+    #[error("{peer} refused the connection")]
+    Refused { peer: String },
+    #[error("{what} took longer than {}", humantime::format_duration(*.limit))]
+    Timeout { what: String, limit: Duration },
+    #[error("no connection to {peer}: {said}")]
+    Unreachable { peer: String, said: String },
+    #[error("{}: {said}", .problem.words())]
+    Certificate { problem: CertificateProblem, said: String },
+    /// The connection broke during the handshake, as it does when the other side does not speak TLS.
+    #[error("the TLS handshake with {peer} broke off: {said}")]
+    Handshake { peer: String, said: String },
+    #[error("the file of trusted authorities {} cannot be used: {said}", .path.display())]
+    CaFile { path: PathBuf, said: String },
+    #[error("TLS cannot be set up on this machine: {said}")]
+    Setup { said: String },
+}
+
+/// What is wrong with the other side's certificate. Found in the library's text, because it offers
+/// nothing else; it chooses the hint, and no behaviour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateProblem {
+    NotTrusted,
+    WrongName,
+    Expired,
+    Other,
+}
+
+impl CertificateProblem {
+    fn words(self) -> &'static str {
+        match self {
+            CertificateProblem::NotTrusted => "the server's certificate is not trusted",
+            CertificateProblem::WrongName => "the server's certificate is for another name",
+            CertificateProblem::Expired => "the server's certificate is expired or not yet valid",
+            CertificateProblem::Other => "the TLS handshake failed",
+        }
+    }
+
+    fn of(said: &str) -> CertificateProblem {
+        let said = said.to_ascii_lowercase();
+        let any = |words: &[&str]| words.iter().any(|word| said.contains(word));
+        if any(&["mismatch", "cn_no_match", "does not match"]) {
+            CertificateProblem::WrongName
+        } else if any(&["expired", "not yet valid", "validity period"]) {
+            CertificateProblem::Expired
+        } else if any(&["self-signed", "self signed", "issuer", "untrusted", "not trusted", "verify the first"]) {
+            CertificateProblem::NotTrusted
+        } else {
+            CertificateProblem::Other
+        }
+    }
+}
+
+impl NetError {
+    /// Whether time alone may mend it; everything else needs a person.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            NetError::Timeout { .. } | NetError::Unreachable { .. } | NetError::Refused { .. } => true,
+            NetError::HostNotFound { .. } | NetError::Handshake { .. } => true,
+            NetError::Certificate { .. } | NetError::CaFile { .. } | NetError::Setup { .. } => false,
+        }
+    }
+
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            NetError::HostNotFound { .. } => "check the spelling of `host`, and this machine's DNS",
+            NetError::Refused { .. } => "nothing listens there: check `port`, and whether the server runs",
+            NetError::Timeout { .. } => "check `host`, `port` and the firewalls between; `timeout` is how long to wait",
+            NetError::Unreachable { .. } => "check the network of this machine",
+            NetError::Certificate { problem, .. } => match problem {
+                CertificateProblem::NotTrusted => {
+                    "set `ca_file` to the PEM file of the authority that issued it (never skip the check)"
+                }
+                CertificateProblem::WrongName => "set `host` to a name that the certificate carries",
+                CertificateProblem::Expired => "renew the certificate on the server, and check this machine's clock",
+                CertificateProblem::Other => "check that the server offers TLS 1.2 or newer",
+            },
+            NetError::Handshake { .. } => {
+                "check that `port` and `tls` fit together: 993 with `implicit`, 143 with `starttls`"
+            }
+            NetError::CaFile { .. } => "it must hold one or more certificates in PEM form",
+            NetError::Setup { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// Connects, and with [`TlsMode::Implicit`] shakes hands. `limit` bounds each of the two.
+pub async fn connect(
+    host: &str,
+    port: u16,
+    mode: TlsMode,
+    ca_file: Option<&Path>,
+    limit: Duration,
+) -> Result<Connected, NetError> {
+    let (stream, peer) = tcp(host, port, limit).await?;
+    let stream: BoxTransport = Box::new(stream);
+    let stream = match mode {
+        TlsMode::Implicit => handshake(stream, host, ca_file, limit).await?,
+        TlsMode::StartTls | TlsMode::None => stream,
+    };
+    Ok(Connected { stream, peer })
+}
+
+/// The addresses of a host name.
+pub async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAddr>, NetError> {
+    let not_found = |said: String| NetError::HostNotFound { host: clean(host), said };
+    let addresses: Vec<SocketAddr> = match timeout(limit, tokio::net::lookup_host((host, port))).await {
+        Err(_) => return Err(NetError::Timeout { what: format!("looking up {}", clean(host)), limit }),
+        Ok(Err(error)) => return Err(not_found(clean(&error.to_string()))),
+        Ok(Ok(found)) => found.collect(),
+    };
+    if addresses.is_empty() {
+        return Err(not_found("it has no address".into()));
+    }
+    Ok(addresses)
+}
+
+/// Tries each address of the host in turn; the last failure is reported.
+pub async fn tcp(host: &str, port: u16, limit: Duration) -> Result<(TcpStream, SocketAddr), NetError> {
+    let mut failure = None;
+    for address in resolve(host, port, limit).await? {
+        match timeout(limit, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                // Commands are small and each is waited for.
+                let _ = stream.set_nodelay(true);
+                return Ok((stream, address));
+            }
+            Err(_) => failure = Some(NetError::Timeout { what: format!("connecting to {address}"), limit }),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                failure = Some(NetError::Refused { peer: address.to_string() });
+            }
+            Ok(Err(error)) => {
+                failure = Some(NetError::Unreachable { peer: address.to_string(), said: clean(&error.to_string()) });
+            }
+        }
+    }
+    Err(failure.unwrap_or_else(|| NetError::HostNotFound { host: clean(host), said: "it has no address".into() }))
+}
+
+/// Makes a connection a TLS one, and checks that the other side is `host`.
+pub async fn handshake(
+    stream: BoxTransport,
+    host: &str,
+    ca_file: Option<&Path>,
+    limit: Duration,
+) -> Result<BoxTransport, NetError> {
+    let connector = tokio_native_tls::TlsConnector::from(connector(ca_file)?);
+    match timeout(limit, connector.connect(host, stream)).await {
+        Err(_) => Err(NetError::Timeout { what: format!("the TLS handshake with {}", clean(host)), limit }),
+        Ok(Ok(stream)) => Ok(Box::new(stream)),
+        Ok(Err(error)) => {
+            let said = clean(&error.to_string());
+            match broken_off(&error) {
+                true => Err(NetError::Handshake { peer: clean(host), said }),
+                false => Err(NetError::Certificate { problem: CertificateProblem::of(&said), said }),
+            }
+        }
+    }
+}
+
+/// Whether the connection broke, rather than TLS having been refused by either side.
+fn broken_off(error: &native_tls::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof);
+        }
+        cause = error.source();
+    }
+    // OpenSSL's "unexpected EOF" has no cause to look at; nothing but a closed connection is that short.
+    error.to_string() == "unexpected EOF"
+}
+
+fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, NetError> {
+    let mut builder = TlsConnector::builder();
+    builder.min_protocol_version(Some(Protocol::Tlsv12));
+    if let Some(path) = ca_file {
+        for certificate in authorities(path)? {
+            builder.add_root_certificate(certificate);
+        }
+    }
+    builder.build().map_err(|error| NetError::Setup { said: clean(&error.to_string()) })
+}
+
+/// The certificates of a PEM file, which may hold several and text between them.
+fn authorities(path: &Path) -> Result<Vec<Certificate>, NetError> {
+    const END: &str = "-----END CERTIFICATE-----";
+    let unusable = |said: String| NetError::CaFile { path: path.to_owned(), said };
+    let text = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let text = String::from_utf8_lossy(&text);
+    let mut found = Vec::new();
+    for block in text.split_inclusive(END) {
+        let Some(start) = block.find("-----BEGIN CERTIFICATE-----") else { continue };
+        let certificate = Certificate::from_pem(&block.as_bytes()[start..])
+            .map_err(|error| unusable(format!("certificate {}: {}", found.len() + 1, clean(&error.to_string()))))?;
+        found.push(certificate);
+    }
+    if found.is_empty() {
+        return Err(unusable("no certificate in PEM form was found in it".into()));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    fn ca(name: &str) -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        rcgen::CertificateParams::new(vec![name.into()]).unwrap().self_signed(&key).unwrap().pem()
+    }
+
+    #[test]
+    fn a_file_may_hold_several_authorities_and_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        std::fs::write(&path, format!("# first\n{}\n# second\n{}", ca("a"), ca("b"))).unwrap();
+        assert_eq!(authorities(&path).unwrap().len(), 2);
+        std::fs::write(&path, "nothing here").unwrap();
+        assert!(matches!(authorities(&path), Err(NetError::CaFile { .. })));
+        assert!(matches!(authorities(&dir.path().join("none")), Err(NetError::CaFile { .. })));
+    }
+
+    #[tokio::test]
+    async fn refused_and_unknown_hosts_are_told_apart() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        assert!(matches!(tcp("127.0.0.1", port, LIMIT).await, Err(NetError::Refused { .. })));
+        let error = tcp("gateway.invalid", 993, LIMIT).await.unwrap_err();
+        assert!(matches!(error, NetError::HostNotFound { .. } | NetError::Timeout { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_up_or_stays_silent_is_not_a_certificate_problem() {
+        let (client, server) = tokio::io::duplex(1024);
+        drop(server);
+        let error = handshake(Box::new(client), "localhost", None, LIMIT).await.err().unwrap();
+        assert!(matches!(error, NetError::Handshake { .. }), "{error:?}");
+
+        let (client, _server) = tokio::io::duplex(64 * 1024);
+        let error = handshake(Box::new(client), "localhost", None, Duration::from_millis(50)).await.err().unwrap();
+        assert!(matches!(error, NetError::Timeout { .. }), "{error:?}");
+    }
+}

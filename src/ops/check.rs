@@ -1,0 +1,169 @@
+//! `gatepost check`: configuration, archive, people and gateways, each line ok, warning or failed with a
+//! hint. Changes nothing.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::exit::{Exit, Failure};
+use super::output;
+use super::wiring::{self, Global};
+use crate::archive::Layout;
+use crate::config::Settings;
+use crate::sources::imap::ImapSource;
+use crate::sources::{Finding, Level};
+
+/// Less free space than this is worth a word.
+const FREE_BYTES_MIN: u64 = 1024 * 1024 * 1024;
+
+pub fn check(global: &Global, profile: Option<&str>, as_json: bool) -> Result<Exit, Failure> {
+    let settings = wiring::settings(global)?;
+    let profiles = wiring::chosen(&settings, profile)?;
+    let mut groups: Vec<(String, Vec<Finding>)> = Vec::new();
+    let mut general = vec![finding(Level::Ok, "configuration", &settings.file.display().to_string(), None)];
+    for notice in &settings.notices {
+        general.push(finding(Level::Warning, "configuration", notice, None));
+    }
+    general.extend(archive(&wiring::layout_of(&settings.archive)));
+    general.push(people(&settings));
+    groups.push(("gatepost".into(), general));
+    let runtime = wiring::runtime()?;
+    let mut exit = Exit::Ok;
+    for settings in profiles {
+        let mut findings = match settings.imap_options() {
+            Ok(options) => runtime.block_on(ImapSource::findings(&options)),
+            Err(error) => vec![finding(Level::Failed, "password", &error.what, error.hint.as_deref())],
+        };
+        if settings.delete {
+            findings.push(finding(
+                Level::Ok,
+                "deletion",
+                "delete = true: an item is deleted on the gateway once it provably stands in the archive",
+                None,
+            ));
+        } else {
+            findings.push(finding(Level::Ok, "deletion", "delete = false: nothing is deleted on the gateway", None));
+        }
+        if findings.iter().any(|finding| finding.level == Level::Failed) {
+            exit = Exit::Gateway;
+        }
+        groups.push((settings.name.clone(), findings));
+    }
+    if groups[0].1.iter().any(|finding| finding.level == Level::Failed) {
+        exit = exit.max(Exit::Usage);
+    }
+    if as_json {
+        let lines: Vec<_> = groups
+            .iter()
+            .flat_map(|(group, findings)| {
+                findings.iter().map(move |finding| {
+                    json!({ "group": group, "level": finding.level, "what": finding.what,
+                            "said": finding.said, "hint": finding.hint })
+                })
+            })
+            .collect();
+        output::json(&json!({ "checks": lines }))?;
+        return Ok(exit);
+    }
+    for (group, findings) in &groups {
+        output::line(group);
+        for finding in findings {
+            let level = match finding.level {
+                Level::Ok => "ok     ",
+                Level::Warning => "warning",
+                Level::Failed => "failed ",
+            };
+            output::line(&format!("  {level}  {}: {}", output::safe(&finding.what), output::safe(&finding.said)));
+            if let Some(hint) = &finding.hint {
+                output::line(&format!("           hint: {}", output::safe(hint)));
+            }
+        }
+    }
+    Ok(exit)
+}
+
+fn finding(level: Level, what: &str, said: &str, hint: Option<&str>) -> Finding {
+    Finding { level, what: what.into(), said: said.into(), hint: hint.map(str::to_owned) }
+}
+
+fn archive(layout: &Layout) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let root = layout.root.display().to_string();
+    if layout.root.exists() {
+        match layout.identity() {
+            Ok(identity) => {
+                let said = format!("{root} (format {}, since {})", identity.format, identity.created);
+                findings.push(finding(Level::Ok, "archive", &said, None));
+                if !layout.catalogue.exists() {
+                    let hint = Some("run `gatepost rebuild`");
+                    findings.push(finding(Level::Failed, "catalogue", "it is missing", hint));
+                }
+            }
+            Err(error) => findings.push(finding(Level::Failed, "archive", &error.what, error.hint.as_deref())),
+        }
+    } else {
+        let said = format!("{root} does not exist yet; the first run makes it");
+        findings.push(finding(Level::Ok, "archive", &said, None));
+    }
+    let existing = layout.root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    match fs4::available_space(existing) {
+        Ok(free) if free < FREE_BYTES_MIN => findings.push(finding(
+            Level::Warning,
+            "disk",
+            &format!("only {} free", output::bytes(free)),
+            Some("make room before the mailbox is emptied into this volume"),
+        )),
+        Ok(free) => findings.push(finding(Level::Ok, "disk", &format!("{} free", output::bytes(free)), None)),
+        Err(error) => findings.push(finding(Level::Warning, "disk", &error.to_string(), None)),
+    }
+    let folder = layout.catalogue.parent().unwrap_or(existing);
+    if let Some(kind) = network_file_system(folder) {
+        findings.push(finding(
+            Level::Warning,
+            "catalogue",
+            &format!("it lies on a network file system ({kind}), where SQLite's log does not work reliably"),
+            Some("name a local path with `[archive] catalogue`; the packs may stay where they are"),
+        ));
+    }
+    findings
+}
+
+/// The kind of network file system that `path` lies on, where the host tells.
+fn network_file_system(path: &Path) -> Option<String> {
+    let path = path.ancestors().find_map(|path| path.canonicalize().ok())?;
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    let mut best: Option<(usize, String)> = None;
+    for line in mounts.lines() {
+        let mut words = line.split(' ');
+        let (Some(_), Some(at), Some(kind)) = (words.next(), words.next(), words.next()) else { continue };
+        let at = at.replace("\\040", " ");
+        if path.starts_with(&at) && best.as_ref().is_none_or(|(len, _)| at.len() >= *len) {
+            best = Some((at.len(), kind.to_owned()));
+        }
+    }
+    let (_, kind) = best?;
+    let is_network = kind.starts_with("nfs") || ["cifs", "smb3", "fuse.sshfs", "9p", "afs", "ceph"].contains(&&*kind);
+    is_network.then_some(kind)
+}
+
+fn people(settings: &Settings) -> Finding {
+    match wiring::people(settings, None) {
+        Ok(people) if people.is_empty() && settings.people.internal_domains.is_empty() => finding(
+            Level::Warning,
+            "people",
+            "nobody is known, so everything goes to the `unassigned` archive",
+            Some("set `[people] internal_domains`, and `csv` or `unknown_internal = \"create\"`"),
+        ),
+        Ok(people) => finding(
+            Level::Ok,
+            "people",
+            &format!(
+                "{}, internal domains: {}",
+                output::plural(people.len() as u64, "person", "people"),
+                settings.people.internal_domains.join(", ")
+            ),
+            None,
+        ),
+        Err(failure) => finding(Level::Failed, "people", &failure.what, failure.hint.as_deref()),
+    }
+}

@@ -1,0 +1,126 @@
+//! Exit codes, and errors as a person reads them: what failed, why, what happened to the mail, a hint.
+
+use std::process::ExitCode;
+
+use crate::agent::CycleError;
+use crate::archive::{ArchiveError, ErrorKind};
+use crate::config::{ConfigError, ConfigErrors};
+use crate::sources::SourceError;
+
+/// What a run came to, as other programs see it. Ordered by what must be heard first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    Ok,
+    /// New items need a person: quarantine, unfetchable, vanished, differences.
+    Attention,
+    /// A gateway could not be reached or refused.
+    Gateway,
+    Usage,
+    Locked,
+    NoSpace,
+    Damaged,
+}
+
+impl Exit {
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Ok => 0,
+            Exit::Usage => 1,
+            Exit::Attention => 2,
+            Exit::Gateway => 3,
+            Exit::Damaged => 4,
+            Exit::Locked => 5,
+            Exit::NoSpace => 6,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit.code())
+    }
+}
+
+/// An error on its way to the terminal.
+#[derive(Debug)]
+pub struct Failure {
+    pub exit: Exit,
+    pub what: String,
+    pub hint: Option<String>,
+    /// The gateway wants a person (a refused login); asking again soon may do harm.
+    pub refused: bool,
+}
+
+impl Failure {
+    pub fn usage(what: impl Into<String>) -> Failure {
+        Failure { exit: Exit::Usage, what: what.into(), hint: None, refused: false }
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Failure {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+pub fn of_archive(kind: ErrorKind) -> Exit {
+    match kind {
+        ErrorKind::Unusable | ErrorKind::Failed => Exit::Usage,
+        ErrorKind::Damaged => Exit::Damaged,
+        ErrorKind::Locked => Exit::Locked,
+        ErrorKind::NoSpace => Exit::NoSpace,
+    }
+}
+
+pub fn of_cycle(error: &CycleError) -> Exit {
+    match error {
+        CycleError::Source(_) => Exit::Gateway,
+        CycleError::Archive(error) => of_archive(error.kind),
+    }
+}
+
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Failure {
+        Failure { exit: of_archive(error.kind), what: error.what, hint: error.hint, refused: false }
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Failure {
+        let refused = error.retry == crate::sources::Retry::Operator;
+        Failure { exit: Exit::Gateway, what: error.to_string(), hint: error.hint, refused }
+    }
+}
+
+impl From<CycleError> for Failure {
+    fn from(error: CycleError) -> Failure {
+        match error {
+            CycleError::Source(error) => error.into(),
+            CycleError::Archive(error) => error.into(),
+        }
+    }
+}
+
+impl From<ConfigErrors> for Failure {
+    fn from(errors: ConfigErrors) -> Failure {
+        // The hints stand within the text, one for each mistake.
+        Failure { exit: Exit::Usage, what: errors.to_string(), hint: None, refused: false }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Failure {
+        ConfigErrors(vec![error]).into()
+    }
+}
+
+impl From<crate::people::PeopleErrors> for Failure {
+    fn from(errors: crate::people::PeopleErrors) -> Failure {
+        Failure { exit: Exit::Usage, what: errors.to_string(), hint: None, refused: false }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        Failure { exit: Exit::Usage, what: error.to_string(), hint: None, refused: false }
+    }
+}

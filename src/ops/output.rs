@@ -1,0 +1,109 @@
+//! What is printed. Text that came from mail can never drive a terminal.
+
+use std::io::{self, Write as _};
+
+use serde::Serialize;
+
+use super::exit::Failure;
+
+/// Writes to standard output; a reader that went away (`| head`) is no error.
+pub fn line(text: &str) {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n"));
+    if let Err(error) = written
+        && error.kind() == io::ErrorKind::BrokenPipe
+    {
+        std::process::exit(0);
+    }
+}
+
+/// Writes to standard error.
+pub fn note(text: &str) {
+    // Nothing is left to tell it to when standard error is gone.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+pub fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::usage(error.to_string()))?;
+    line(&text);
+    Ok(())
+}
+
+pub fn failure(failure: &Failure) {
+    note(&format!("error: {}", multiline(&failure.what)));
+    if let Some(hint) = &failure.hint {
+        note(&format!("  hint: {}", multiline(hint)));
+    }
+}
+
+fn multiline(text: &str) -> String {
+    text.lines().map(safe).collect::<Vec<_>>().join("\n")
+}
+
+/// Neutralises control characters, escape sequences and bidirectional overrides.
+pub fn safe(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\t' => ' ',
+            c if c.is_control() => '\u{fffd}',
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+/// `text` in at most `width` characters.
+pub fn fit(text: &str, width: usize) -> String {
+    let text = safe(text);
+    if text.chars().count() <= width {
+        return text;
+    }
+    let mut cut: String = text.chars().take(width.saturating_sub(1)).collect();
+    cut.push('…');
+    cut
+}
+
+/// `1.2 MiB`.
+pub fn bytes(count: u64) -> String {
+    bytesize::ByteSize(count).display().iec().to_string()
+}
+
+/// 1 item, 2 items.
+pub fn plural(count: u64, one: &str, many: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
+}
+
+/// Columns as wide as what is in them; the last one is not padded.
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = head.iter().map(|title| title.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let render = |cells: Vec<&str>| {
+        let mut out = String::new();
+        for (at, (cell, width)) in cells.iter().zip(&widths).enumerate() {
+            out.push_str(cell);
+            if at + 1 < cells.len() {
+                let pad = width.saturating_sub(cell.chars().count()) + 2;
+                out.extend(std::iter::repeat_n(' ', pad));
+            }
+        }
+        out.trim_end().to_owned()
+    };
+    let mut lines = vec![render(head.to_vec())];
+    lines.extend(rows.iter().map(|row| render(row.iter().map(String::as_str).collect())));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mail_cannot_drive_the_terminal() {
+        assert_eq!(safe("a\x1b[2Jb\u{202e}c\r\nd"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}\u{fffd}d");
+        assert_eq!(fit("abcdef", 4), "abc…");
+    }
+}

@@ -1,0 +1,99 @@
+//! `gatepost run`: the agent, until it is told to stop. Each profile has its own rhythm; one never overlaps
+//! itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::exit::{Exit, Failure};
+use super::once;
+use super::output;
+use super::wiring::{self, Global, Running};
+use crate::archive::Catalogue;
+use crate::config::{ProfileSettings, Settings};
+use crate::people::People;
+
+/// After this many refused logins in a row an account is asked only once in `REFUSED_RETRY`: trying on would
+/// lock it, and giving up would cost the mail.
+const REFUSED_MAX: u32 = 3;
+const REFUSED_RETRY: Duration = Duration::from_secs(60 * 60);
+
+pub fn run(global: &Global) -> Result<Exit, Failure> {
+    let settings = wiring::settings(global)?;
+    for notice in &settings.notices {
+        tracing::warn!(notice, "configuration");
+    }
+    let running = Running::start(&settings, global.create_archive, "run")?;
+    for line in &running.mended {
+        tracing::warn!(did = line, "recovered");
+    }
+    let runtime = wiring::runtime()?;
+    tracing::info!(profiles = settings.profiles.len(), archive = %settings.archive.path.display(), "started");
+    let ended = runtime.block_on(async {
+        let profiles = settings.profiles.iter().map(|profile| forever(&running, &settings, profile));
+        tokio::select! {
+            failures = futures_util::future::select_all(profiles.map(Box::pin)) => Some(failures.0),
+            () = wiring::told_to_stop() => None,
+        }
+    });
+    tracing::info!("stopping");
+    let finished = running.finish();
+    match ended {
+        Some(failure) => Err(failure),
+        None => finished.map(|()| Exit::Ok),
+    }
+}
+
+/// Cycles of one profile; returns only when the archive cannot go on.
+async fn forever(running: &Running, settings: &Settings, profile: &ProfileSettings) -> Failure {
+    let mut ticks = tokio::time::interval(profile.every);
+    // A cycle that took longer than the interval is followed by one, not by all those that were missed.
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut people: Option<Arc<People>> = None;
+    let mut refused = 0u32;
+    loop {
+        ticks.tick().await;
+        match fresh_people(settings) {
+            Ok(fresh) => people = Some(Arc::new(fresh)),
+            // The last good ones serve until the file is mended.
+            Err(failure) => tracing::error!(error = failure.what, "the people could not be read"),
+        }
+        let Some(people) = &people else { continue };
+        let (report, exit) = once::one(running, profile, people).await;
+        tracing::info!(
+            profile = report.name,
+            outcome = ?report.outcome,
+            listed = report.listed,
+            archived = report.archived,
+            already_archived = report.already_archived,
+            quarantined = report.quarantined,
+            unfetchable = report.unfetchable,
+            vanished = report.vanished,
+            pending = report.pending,
+            deleted = report.deleted,
+            bytes = report.bytes,
+            seconds = report.seconds,
+            head = report.head.map(|head| head.to_string()).unwrap_or_default(),
+            "cycle"
+        );
+        for alarm in &report.alarms {
+            tracing::warn!(profile = report.name, alarm = output::safe(alarm), "alarm");
+        }
+        if let Some(error) = &report.error {
+            let hint = error.hint.clone().unwrap_or_default();
+            tracing::error!(profile = report.name, error = output::safe(&error.what), hint, "cycle failed");
+        }
+        if let Some(error) = running.agent.archive.ended() {
+            return error.into();
+        }
+        refused = if exit == Exit::Gateway && report.refused { refused + 1 } else { 0 };
+        if refused >= REFUSED_MAX && profile.every < REFUSED_RETRY {
+            tracing::error!(profile = report.name, refused, "the login is refused again and again; waiting an hour");
+            tokio::time::sleep(REFUSED_RETRY).await;
+        }
+    }
+}
+
+fn fresh_people(settings: &Settings) -> Result<People, Failure> {
+    let catalogue = Catalogue::of(&wiring::layout_of(&settings.archive))?;
+    wiring::people(settings, Some(&catalogue))
+}

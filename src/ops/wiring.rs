@@ -1,0 +1,172 @@
+//! From the configuration to the parts: the archive, the agent, the people, the sources.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::exit::Failure;
+use crate::agent::{Agent, Profile};
+use crate::archive::{Catalogue, Layout, Limits, OpenOptions, Writer};
+use crate::base::address::Address;
+use crate::base::clock::{Clock, SystemClock};
+use crate::base::fsio::Fs;
+use crate::config::{self, ArchiveSettings, ProfileSettings, Settings, SourceSettings};
+use crate::people::{People, Person, PersonId, UNASSIGNED};
+
+/// What stands before the command.
+#[derive(Clone, Debug, Default)]
+pub struct Global {
+    pub config: Option<PathBuf>,
+    pub archive: Option<PathBuf>,
+    pub create_archive: bool,
+}
+
+pub fn settings(global: &Global) -> Result<Settings, Failure> {
+    let mut settings = config::load(&config::find(global.config.as_deref())?)?;
+    if let Some(archive) = &global.archive {
+        settings.archive.path = std::path::absolute(archive)?;
+        settings.archive.catalogue = None;
+    }
+    Ok(settings)
+}
+
+/// The archive's place, for commands that only read: `--archive` alone is enough.
+pub fn layout(global: &Global) -> Result<Layout, Failure> {
+    match &global.archive {
+        Some(archive) => Ok(Layout::new(&std::path::absolute(archive)?, None)),
+        None => Ok(layout_of(&settings(global)?.archive)),
+    }
+}
+
+pub fn layout_of(archive: &ArchiveSettings) -> Layout {
+    Layout::new(&archive.path, archive.catalogue.as_deref())
+}
+
+/// An archive open for writing, and the agent on it.
+pub struct Running {
+    pub agent: Agent,
+    pub writer: Writer,
+    pub mended: Vec<String>,
+}
+
+impl Running {
+    pub fn start(settings: &Settings, create_in_empty: bool, command: &str) -> Result<Running, Failure> {
+        let fs = Fs::from_environment().map_err(Failure::usage)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let (writer, mended) = Writer::open(OpenOptions {
+            layout: layout_of(&settings.archive),
+            create_missing: true,
+            create_in_empty,
+            limits: Limits { pack_bytes_max: settings.archive.pack_bytes_max, ..Limits::default() },
+            fs: fs.clone(),
+            clock: clock.clone(),
+            holder: holder(command),
+        })?;
+        let agent = Agent::start(writer.handle(), &settings.archive.path, settings.archive.window_bytes, fs, clock)?;
+        Ok(Running { agent, writer, mended })
+    }
+
+    /// Commits what is open and gives the lock back.
+    pub fn finish(self) -> Result<(), Failure> {
+        drop(self.agent);
+        Ok(self.writer.finish()?)
+    }
+}
+
+/// Who holds the lock, for whoever finds it taken.
+pub fn holder(command: &str) -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_else(|_| "?".into());
+    let since = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S %:z");
+    format!("`gatepost {command}` (process {}, user {user}, since {since})", std::process::id())
+}
+
+pub fn profile(settings: &ProfileSettings) -> Profile {
+    let SourceSettings::Imap(imap) = &settings.source;
+    Profile {
+        name: settings.name.clone(),
+        folders: imap.folders.clone(),
+        delete: settings.delete,
+        delete_after: settings.delete_after,
+        delete_excluded: settings.delete_excluded,
+    }
+}
+
+/// The people of a run: configuration and CSV, and whoever the archive knows from earlier runs.
+pub fn people(settings: &Settings, catalogue: Option<&Catalogue>) -> Result<People, Failure> {
+    let mut existing = Vec::new();
+    if let Some(catalogue) = catalogue {
+        for record in catalogue.persons()? {
+            if record.person == UNASSIGNED {
+                continue;
+            }
+            existing.push(Person {
+                id: PersonId(record.person),
+                name: record.name,
+                addresses: record
+                    .addresses
+                    .iter()
+                    .filter_map(|address| Address::parse(address))
+                    .map(|address| (address, crate::people::Origin::Rule))
+                    .collect(),
+            });
+        }
+    }
+    let mut options = settings.people.clone();
+    for profile in &settings.profiles {
+        let SourceSettings::Imap(imap) = &profile.source;
+        // A copy that was sent to the gateway itself says nothing about who it is for. Somebody who was
+        // named as a person on purpose stays one.
+        if let Some(address) = Address::parse(&imap.username)
+            && !options.persons.iter().any(|person| person.addresses.contains_key(&address))
+        {
+            options.never_owners.push(address);
+        }
+    }
+    Ok(People::build(&options, &existing)?)
+}
+
+/// Those profiles that a command is about.
+pub fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a ProfileSettings>, Failure> {
+    match name {
+        None => Ok(settings.profiles.iter().collect()),
+        Some(name) => match settings.profiles.iter().find(|profile| profile.name == name) {
+            Some(profile) => Ok(vec![profile]),
+            None => {
+                let names = settings.profiles.iter().map(|profile| profile.name.as_str());
+                let known = names.clone().collect::<Vec<_>>().join(", ");
+                let failure = Failure::usage(format!("there is no profile `{name}`"));
+                Err(match config::nearest(name, names) {
+                    Some(near) => failure.hint(format!("did you mean `{near}`?")),
+                    None => failure.hint(format!("the profiles are: {known}")),
+                })
+            }
+        },
+    }
+}
+
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+}
+
+/// Ends when the process is told to: Ctrl-C, or SIGTERM.
+pub async fn told_to_stop() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    // Without a handler there is no signal to wait for; the default action applies.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// A command's path argument, as the user meant it.
+pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    Ok(std::path::absolute(path)?)
+}

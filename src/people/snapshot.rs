@@ -1,0 +1,224 @@
+//! The immutable answer to "who is this address?" that one run works with.
+//!
+//! Built from three sources, of which the earlier wins an address: the configuration, the CSV file, and
+//! people that the archive remembers because a rule created them. It never does I/O after it was built,
+//! and building it never changes the archive.
+//!
+//! Of remembered people only the addresses that came by *rule* count: an address taken out of the
+//! configuration or the CSV is taken out, whatever an earlier run recorded. Their archives stay known.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::base::address::Address;
+use crate::people::error::{PeopleErrors, Problem};
+use crate::people::{NonInternal, Origin, PeopleOptions, Person, PersonId, UnknownInternal, Who, csv};
+
+#[derive(Clone, Debug)]
+pub struct People {
+    persons: BTreeMap<PersonId, Person>,
+    owners: HashMap<Address, PersonId>,
+    domains: HashSet<String>,
+    /// With the leading dot: subdomains of these are internal, the domain itself is not.
+    suffixes: Vec<String>,
+    never_owners: HashSet<Address>,
+    unknown_internal: UnknownInternal,
+    non_internal: NonInternal,
+    create_max_per_item: usize,
+}
+
+impl People {
+    /// Reads the CSV file, if there is one. `existing` are the people the archive knows.
+    pub fn build(options: &PeopleOptions, existing: &[Person]) -> Result<People, PeopleErrors> {
+        let (suffixes, domains) = options.internal_domains.iter().cloned().partition(|domain| domain.starts_with('.'));
+        let mut people = People {
+            persons: BTreeMap::new(),
+            owners: HashMap::new(),
+            domains: Vec::into_iter(domains).collect(),
+            suffixes,
+            never_owners: options.never_owners.iter().cloned().collect(),
+            unknown_internal: options.unknown_internal,
+            non_internal: options.non_internal,
+            create_max_per_item: options.create_max_per_item,
+        };
+        // `config` has reported conflicts among these already; here the first one wins.
+        for person in &options.persons {
+            people.adopt(person.clone());
+        }
+        if let Some(path) = &options.csv {
+            let problems = people.add_rows(path, csv::read(path)?);
+            if !problems.is_empty() {
+                return Err(PeopleErrors(problems));
+            }
+        }
+        for person in existing {
+            people.remember(person);
+        }
+        Ok(people)
+    }
+
+    pub fn who(&self, address: &Address) -> Who {
+        let base = without_tag(address);
+        for candidate in [Some(address), base.as_ref()].into_iter().flatten() {
+            if self.never_owners.contains(candidate) || is_machine(candidate) {
+                return Who::Machine;
+            }
+            if let Some(id) = self.owners.get(candidate) {
+                return Who::Owner(id.clone());
+            }
+        }
+        if self.is_internal(address) { Who::UnknownInternal } else { Who::External }
+    }
+
+    /// In one of the `internal_domains`? A subdomain counts only when it is listed, or its parent is
+    /// listed as `.corp.example` or `*.corp.example`.
+    pub fn is_internal(&self, address: &Address) -> bool {
+        let domain = address.domain();
+        self.domains.contains(domain) || self.suffixes.iter().any(|suffix| domain.ends_with(suffix.as_str()))
+    }
+
+    /// The same people and those a rule has just created; who owns an address already keeps it.
+    pub fn with_created(mut self, created: impl IntoIterator<Item = Person>) -> People {
+        for person in created {
+            self.adopt(person);
+        }
+        self
+    }
+
+    pub fn get(&self, id: &PersonId) -> Option<&Person> {
+        self.persons.get(id)
+    }
+
+    /// Sorted by id; each address with its origin.
+    pub fn persons(&self) -> impl Iterator<Item = &Person> {
+        self.persons.values()
+    }
+
+    pub fn len(&self) -> usize {
+        self.persons.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.persons.is_empty()
+    }
+
+    pub fn unknown_internal(&self) -> UnknownInternal {
+        self.unknown_internal
+    }
+
+    pub fn non_internal(&self) -> NonInternal {
+        self.non_internal
+    }
+
+    pub fn create_max_per_item(&self) -> usize {
+        self.create_max_per_item
+    }
+
+    /// Takes a person in, with those addresses that are still free.
+    fn adopt(&mut self, person: Person) {
+        let Person { id, name, addresses } = person;
+        let mine = self.persons.entry(id.clone()).or_insert_with(|| Person {
+            id: id.clone(),
+            name: None,
+            addresses: BTreeMap::new(),
+        });
+        mine.name = mine.name.take().or(name);
+        for (address, origin) in addresses {
+            if self.owners.get(&address).is_none_or(|owner| *owner == id) {
+                mine.addresses.entry(address.clone()).or_insert(origin);
+                self.owners.insert(address, id.clone());
+            }
+        }
+    }
+
+    fn add_rows(&mut self, path: &std::path::Path, rows: Vec<csv::Row>) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        // One person may have several rows (one address per row is a common export), but not two spellings.
+        let mut spellings: HashMap<String, PersonId> =
+            self.persons.keys().map(|id| (id.folded(), id.clone())).collect();
+        let mut lines: HashMap<Address, u64> = HashMap::new();
+        for row in rows {
+            let spelling = spellings.entry(row.person.folded()).or_insert_with(|| row.person.clone());
+            if *spelling != row.person {
+                let what = format!("person {} is also written {spelling}", row.person);
+                problems.push(Problem::in_file(path, Some(row.line), what, "write the id in one way"));
+                continue;
+            }
+            let own = Address::parse(row.person.as_str());
+            let mut addresses = BTreeMap::new();
+            for address in own.into_iter().chain(row.addresses) {
+                if let Some(owner) = self.owners.get(&address).filter(|owner| **owner != row.person) {
+                    let where_from = match lines.get(&address) {
+                        Some(line) => format!("line {line}"),
+                        None => "the configuration".to_owned(),
+                    };
+                    let what = format!("{address} is given to {}, but belongs to {owner} ({where_from})", row.person);
+                    problems.push(Problem::in_file(
+                        path,
+                        Some(row.line),
+                        what,
+                        "an address has one owner: take one out",
+                    ));
+                } else if self.never_owners.contains(&address) {
+                    let what = format!("{address} is given to {}, but stands in `never_owners`", row.person);
+                    problems.push(Problem::in_file(path, Some(row.line), what, "take it out of one of the two"));
+                } else {
+                    lines.entry(address.clone()).or_insert(row.line);
+                    addresses.insert(address, Origin::Csv);
+                }
+            }
+            self.adopt(Person { id: row.person, name: row.name, addresses });
+        }
+        problems
+    }
+
+    fn remember(&mut self, person: &Person) {
+        let by_rule = |(address, origin): &(&Address, &Origin)| match origin {
+            // Outside the internal domains the rule would not apply any more: a domain listed by
+            // mistake must not go on filing strangers' mail once it is taken out.
+            Origin::Rule => self.is_internal(address),
+            Origin::Config | Origin::Csv => false,
+        };
+        let addresses = person.addresses.iter().filter(by_rule).map(|(address, origin)| (address.clone(), *origin));
+        let addresses = addresses.collect();
+        self.adopt(Person { id: person.id.clone(), name: person.name.clone(), addresses });
+    }
+}
+
+/// The person that `unknown_internal = "create"` makes of an address: the address is the id.
+///
+/// Pure; [`People::with_created`] and the archive's commit make it real. A tag is cut off here as in
+/// [`People::who`], else mail to `new+list@` would open an archive of its own when it comes before the
+/// first mail to `new@`, and none when it comes after.
+pub fn created_person(address: &Address) -> Person {
+    let address = without_tag(address).unwrap_or_else(|| address.clone());
+    let id = PersonId::for_address(&address);
+    Person { id, name: None, addresses: BTreeMap::from([(address, Origin::Rule)]) }
+}
+
+/// `user+tag@` → `user@`.
+fn without_tag(address: &Address) -> Option<Address> {
+    // Encapsulated X.500 addresses (IMCEAEX-_O=ORG_OU=FIRST+20GROUP…@) carry `+` as an escape.
+    if address.local().starts_with("imcea") {
+        return None;
+    }
+    let (user, _tag) = address.local().split_once('+')?;
+    if user.is_empty() {
+        return None;
+    }
+    Address::parse(&format!("{user}@{}", address.domain()))
+}
+
+/// Addresses of the mail system itself, in every organisation the same.
+fn is_machine(address: &Address) -> bool {
+    // The constant sender of Exchange's own messages, journal reports among them.
+    if address.local() == "microsoftexchange329e71ec88ae4615bbc36ab6ce41109e" {
+        return true;
+    }
+    // Managed-availability probes (Exchange 2013 and later): HealthMailbox and hexadecimal digits.
+    let probe = |id: &str| id.len() >= 6 && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    address.local().strip_prefix("healthmailbox").is_some_and(|id| id.is_empty() || probe(id))
+}
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;

@@ -1,0 +1,160 @@
+//! Who is who: precedence, domains, tags, machines.
+
+use super::*;
+
+fn address(text: &str) -> Address {
+    Address::parse(text).unwrap()
+}
+
+fn person(id: &str, origin: Origin, addresses: &[&str]) -> Person {
+    let addresses = addresses.iter().map(|text| (address(text), origin)).collect();
+    Person { id: PersonId(id.into()), name: None, addresses }
+}
+
+fn options(domains: &[&str], persons: Vec<Person>) -> PeopleOptions {
+    let internal_domains = domains.iter().map(|domain| (*domain).to_owned()).collect();
+    PeopleOptions { internal_domains, persons, ..PeopleOptions::default() }
+}
+
+fn owner(id: &str) -> Who {
+    Who::Owner(PersonId(id.into()))
+}
+
+fn anna() -> Person {
+    person("anna@corp.example", Origin::Config, &["anna@corp.example", "anna@private.example"])
+}
+
+#[test]
+fn an_owner_wins_over_the_domain() {
+    let people = People::build(&options(&["corp.example"], vec![anna()]), &[]).unwrap();
+    assert_eq!(people.who(&address("ANNA@corp.example")), owner("anna@corp.example"));
+    assert_eq!(people.who(&address("anna@private.example")), owner("anna@corp.example"));
+    assert_eq!(people.who(&address("bob@corp.example")), Who::UnknownInternal);
+    assert_eq!(people.who(&address("bob@private.example")), Who::External);
+}
+
+#[test]
+fn subdomains_count_only_when_listed() {
+    let people = People::build(&options(&["corp.example", ".group.example"], vec![]), &[]).unwrap();
+    for (text, internal) in [
+        ("a@corp.example", true),
+        ("a@mail.corp.example", false),
+        ("a@evilcorp.example", false),
+        ("a@x.group.example", true),
+        ("a@x.y.group.example", true),
+        ("a@group.example", false),
+        ("a@evilgroup.example", false),
+    ] {
+        assert_eq!(people.is_internal(&address(text)), internal, "{text}");
+    }
+}
+
+#[test]
+fn a_tag_is_stripped_only_without_an_exact_match() {
+    let list = person("list", Origin::Config, &["anna+list@corp.example"]);
+    let people = People::build(&options(&["corp.example"], vec![anna(), list]), &[]).unwrap();
+    assert_eq!(people.who(&address("anna+news@corp.example")), owner("anna@corp.example"));
+    assert_eq!(people.who(&address("anna+list@corp.example")), owner("list"));
+    assert_eq!(people.who(&address("bob+x@corp.example")), Who::UnknownInternal);
+    assert_eq!(people.who(&address("+x@corp.example")), Who::UnknownInternal);
+    assert_eq!(people.who(&address("imceaex-_o=anna+20org@corp.example")), Who::UnknownInternal);
+}
+
+#[test]
+fn machines_own_nothing() {
+    let mut options = options(&["corp.example"], vec![]);
+    options.never_owners.push(address("journal@corp.example"));
+    let people = People::build(&options, &[]).unwrap();
+    for text in [
+        "journal@corp.example",
+        "journal+probe@corp.example",
+        "MicrosoftExchange329e71ec88ae4615bbc36ab6ce41109e@corp.example",
+        "HealthMailboxc3d7722415ad41a5b19e3e00e165edbe@corp.example",
+    ] {
+        assert_eq!(people.who(&address(text)), Who::Machine, "{text}");
+    }
+    assert_eq!(people.who(&address("healthmailboxadmin@corp.example")), Who::UnknownInternal);
+}
+
+#[test]
+fn the_configuration_wins_over_what_the_archive_remembers() {
+    let remembered = [
+        person("anna@private.example", Origin::Rule, &["anna@private.example"]),
+        person("bob@corp.example", Origin::Rule, &["bob@corp.example"]),
+        person("gone", Origin::Csv, &["gone@corp.example"]),
+        person("stranger@gmail.example", Origin::Rule, &["stranger@gmail.example"]),
+    ];
+    let people = People::build(&options(&["corp.example"], vec![anna()]), &remembered).unwrap();
+    assert_eq!(people.who(&address("anna@private.example")), owner("anna@corp.example"));
+    assert_eq!(people.who(&address("bob@corp.example")), owner("bob@corp.example"));
+    assert_eq!(people.who(&address("gone@corp.example")), Who::UnknownInternal, "taken out of the CSV");
+    assert_eq!(people.who(&address("stranger@gmail.example")), Who::External, "the domain was taken out");
+    assert_eq!(people.len(), 5, "their archives stay known");
+}
+
+#[test]
+fn created_people_join_and_take_nothing_away() {
+    let people = People::build(&options(&["corp.example"], vec![anna()]), &[]).unwrap();
+    let dora = created_person(&address("Dora+x@corp.example"));
+    assert_eq!(dora.id.0, "dora@corp.example");
+    let people = people.with_created([dora, created_person(&address("anna@private.example"))]);
+    assert_eq!(people.who(&address("dora+x@corp.example")), owner("dora@corp.example"));
+    assert_eq!(people.who(&address("anna@private.example")), owner("anna@corp.example"));
+}
+
+fn with_csv(text: &str, mut options: PeopleOptions) -> Result<People, PeopleErrors> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("people.csv");
+    std::fs::write(&path, text).unwrap();
+    options.csv = Some(path);
+    People::build(&options, &[])
+}
+
+#[test]
+fn csv_adds_people_and_addresses() {
+    let text = "anna@corp.example,Anna E.,a.e@corp.example\ncarl,Carl,carl@corp.example\ncarl,,c@corp.example\n";
+    let people = with_csv(text, options(&["corp.example"], vec![anna()])).unwrap();
+    assert_eq!(people.who(&address("a.e@corp.example")), owner("anna@corp.example"));
+    assert_eq!(people.who(&address("c@corp.example")), owner("carl"));
+    let anna = people.get(&PersonId("anna@corp.example".into())).unwrap();
+    assert_eq!(anna.name.as_deref(), Some("Anna E."));
+    let origins: Vec<_> = anna.addresses.iter().map(|(address, origin)| format!("{address} {origin:?}")).collect();
+    assert_eq!(origins, ["a.e@corp.example Csv", "anna@corp.example Config", "anna@private.example Config"]);
+}
+
+#[test]
+fn csv_conflicts_are_all_named_with_both_places() {
+    let mut options = options(&["corp.example"], vec![anna()]);
+    options.never_owners.push(address("journal@corp.example"));
+    let text = "bob,,anna@private.example,shared@corp.example\ncarl,,shared@corp.example,journal@corp.example\nBob,,b@corp.example\n";
+    let errors = with_csv(text, options).unwrap_err();
+    let lines: Vec<_> = errors.0.iter().map(|problem| format!("{}: {}", problem.line.unwrap(), problem.what)).collect();
+    insta::assert_debug_snapshot!(lines, @r#"
+    [
+        "1: anna@private.example is given to bob, but belongs to anna@corp.example (the configuration)",
+        "2: shared@corp.example is given to carl, but belongs to bob (line 1)",
+        "2: journal@corp.example is given to carl, but stands in `never_owners`",
+        "3: person Bob is also written bob",
+    ]
+    "#);
+}
+
+#[test]
+fn a_missing_csv_says_where_it_was_looked_for() {
+    let mut options = options(&[], vec![]);
+    options.csv = Some("/nowhere/people.csv".into());
+    let text = People::build(&options, &[]).unwrap_err().to_string();
+    assert!(text.starts_with("/nowhere/people.csv: cannot be read: "), "{text}");
+    assert!(text.contains("\n  hint: "), "{text}");
+}
+
+#[test]
+fn twenty_thousand_people_load() {
+    let mut text = String::from("person,name,address\n");
+    for n in 0..20_000 {
+        text.push_str(&format!("p{n}@corp.example,Person {n},alias{n}@corp.example,{n}@old.example\n"));
+    }
+    let people = with_csv(&text, options(&["corp.example"], vec![])).unwrap();
+    assert_eq!(people.len(), 20_000);
+    assert_eq!(people.who(&address("19999@old.example")), owner("p19999@corp.example"));
+}

@@ -1,0 +1,9 @@
+//! What the tests stand on: real servers on loopback, with temporary state.
+
+pub mod dovecot;
+
+/// A test without its server counts as skipped, and says so; where servers are required (CI) it fails.
+pub fn skip(reason: &str) {
+    assert!(std::env::var_os("GATEPOST_REQUIRE_SERVERS").is_none_or(|v| v != "1"), "a server is missing: {reason}");
+    eprintln!("skipped: {reason}");
+}

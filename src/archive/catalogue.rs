@@ -375,6 +375,11 @@ impl Catalogue {
                 let mut statement =
                     self.db.prepare_cached("INSERT INTO events (event, at, who, what) VALUES (?1, ?2, ?3, ?4)")?;
                 statement.execute(params![event.event, event.at.as_second(), event.who, event.what.to_string()])?;
+                // Runs that did something are in the chain, so that `status` knows them after a rebuild too.
+                if let ("run", Some(name)) = (event.event.as_str(), event.what["name"].as_str()) {
+                    let at = event.at.as_second();
+                    self.put_run(name, at, event.what["error"].is_null().then_some(at), &event.what.to_string())?;
+                }
             }
             Record::Seal(seal) => {
                 let mut statement = self.db.prepare_cached("UPDATE packs SET sealed = 1, bytes = ?2 WHERE no = ?1")?;
@@ -384,6 +389,16 @@ impl Catalogue {
                 return Err(ArchiveError::new(ErrorKind::Failed, "a commit is taken over by apply_commit"));
             }
         }
+        Ok(())
+    }
+
+    /// The last run of a profile.
+    pub(super) fn put_run(&self, name: &str, at: i64, success: Option<i64>, report: &str) -> Result<()> {
+        let mut statement = self.db.prepare_cached(
+            "INSERT INTO profiles VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO UPDATE SET last_run = ?2,
+                last_success = coalesce(?3, last_success), report = ?4",
+        )?;
+        statement.execute(params![name, at, success, report])?;
         Ok(())
     }
 

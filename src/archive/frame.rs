@@ -104,11 +104,11 @@ pub enum FrameError {
     Unknown(u8),
     #[error("the {0} record ends beyond the end of the pack")]
     Short(&'static str),
-    #[error("the stored bytes of a {0} record do not match their checksum")]
+    #[error("the stored bytes of the {0} record do not match their checksum")]
     Checksum(&'static str),
-    #[error("the payload of a {0} record does not match its SHA-256")]
+    #[error("the payload of the {0} record does not match its SHA-256")]
     Payload(&'static str),
-    #[error("the payload of a {0} record cannot be decompressed")]
+    #[error("the payload of the {0} record cannot be decompressed")]
     Compression(&'static str),
     #[error("the {0} record cannot be understood: {1}")]
     Content(&'static str, String),

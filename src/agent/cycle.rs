@@ -38,16 +38,31 @@ pub async fn run<S: Source>(
 ) -> (ProfileReport, Option<CycleError>) {
     let mut report = ProfileReport { name: profile.name.clone(), ..ProfileReport::default() };
     let mut failure = None;
+    let mut capped = 0;
     if profile.delete && !source.abilities().can_delete {
         let why = source.abilities().cannot_delete_because.clone().unwrap_or_default();
         report.alarms.push(format!("nothing is deleted on this gateway: {why}"));
     }
     for folder in &profile.folders {
-        let mut cycle = Cycle { agent, profile, people, source, report: &mut report, waiting: HashSet::new() };
-        if let Err(error) = cycle.folder(folder).await {
+        let waiting = HashSet::new();
+        let mut cycle = Cycle { agent, profile, people, source, report: &mut report, waiting, capped: 0 };
+        let done = cycle.folder(folder).await;
+        capped += cycle.capped;
+        if let Err(error) = done {
             failure = Some(error);
             break;
         }
+    }
+    if report.vanished > 0 {
+        report.alarms.push(format!(
+            "{} items vanished before they were archived; gatepost did not delete them, another client did",
+            report.vanished
+        ));
+    }
+    if capped > 0 {
+        report.alarms.push(format!(
+            "{capped} items named more unknown people than `create_max_per_item`; the rest is unassigned"
+        ));
     }
     if let Some(error) = &failure {
         report.error = Some(ReportedError { what: error.to_string(), hint: error.hint().map(str::to_owned) });
@@ -64,6 +79,8 @@ struct Cycle<'a, S: Source> {
     report: &'a mut ProfileReport,
     /// What failed before and is not due again, counted once however often it is listed.
     waiting: HashSet<(u64, String)>,
+    /// Items that named more unknown people than one item may create.
+    capped: u64,
 }
 
 /// How a pass over a folder ended.
@@ -152,8 +169,30 @@ impl<S: Source> Cycle<'_, S> {
         Ok(self.agent.archive.call(move |core| core.next_epoch(&name, why)).await?)
     }
 
-    /// One pass over an opened folder.
+    /// One pass over an opened folder. When it ends early, what is on its way into the archive still gets
+    /// there and is counted; it is deleted by a later run.
     async fn pass(&mut self, opened: &Opened, epoch: &Epoch, list_all: bool) -> Result<Pass, CycleError> {
+        let mut waiting = Waiting::new();
+        let result = self.pass_with(opened, epoch, list_all, &mut waiting).await;
+        if result.is_err() {
+            while waiting.outstanding > 0 {
+                match self.next_answer(&mut waiting).await {
+                    Ok(Some(answer)) => self.answered(answer, &mut waiting, DeletePolicy::NEVER)?,
+                    // The first error is the one to tell.
+                    Ok(None) | Err(_) => break,
+                }
+            }
+        }
+        result
+    }
+
+    async fn pass_with(
+        &mut self,
+        opened: &Opened,
+        epoch: &Epoch,
+        list_all: bool,
+        waiting: &mut Waiting,
+    ) -> Result<Pass, CycleError> {
         let id = epoch.id;
         let now = self.agent.clock.now();
         let can_delete = self.profile.delete && self.source.abilities().can_delete;
@@ -187,40 +226,31 @@ impl<S: Source> Cycle<'_, S> {
             }
         }
 
-        let mut waiting = Waiting::new();
         let mut at = from;
         let mut counted = 0u64;
-        let mut old_receipts: Vec<Seen> = Vec::new();
         loop {
             let (listed, next) = self.source.list(at).await?;
             let window = self.classify(id, at, next, &listed, policy, now).await?;
             if let Some(why) = window.other {
                 // What was fetched in this session is what it is; only the memory of earlier ones is wrong.
-                self.collect(&mut waiting, policy, true).await?;
+                self.collect(waiting, policy, true).await?;
                 return Ok(Pass::OtherFolder(why));
             }
             counted += listed.len() as u64;
             let not_yet_due = window.waiting.into_iter().filter(|native| self.waiting.insert((id, native.clone())));
             self.report.listed += (window.wanted.len() + window.due_for_deletion.len() + not_yet_due.count()) as u64;
             self.report.already_archived += window.due_for_deletion.len() as u64;
-            if window.lost > 0 {
-                self.report.listed += window.lost;
-                self.report.vanished += window.lost;
-                self.report.alarms.push(format!(
-                    "{} items vanished before they were archived; gatepost did not delete them, another client did",
-                    window.lost
-                ));
-            }
-            old_receipts.extend(window.due_for_deletion);
-            self.fetch(id, &window.wanted, &mut waiting).await?;
-            self.collect(&mut waiting, policy, false).await?;
+            self.report.listed += window.lost;
+            self.report.vanished += window.lost;
+            self.fetch(id, &window.wanted, waiting).await?;
+            self.collect(waiting, policy, false).await?;
+            self.delete_old(&window.due_for_deletion, waiting).await?;
             match next {
                 Some(next) => at = next,
                 None => break,
             }
         }
-        self.collect(&mut waiting, policy, true).await?;
-        self.delete_old(&old_receipts, &mut waiting).await?;
+        self.collect(waiting, policy, true).await?;
         if waiting.mismatch {
             return Ok(Pass::OtherFolder("an item that was to be deleted has another size or date".into()));
         }
@@ -231,7 +261,7 @@ impl<S: Source> Cycle<'_, S> {
                 return Ok(Pass::ListAll);
             }
         }
-        self.finish_pass(opened, id, &waiting).await?;
+        self.finish_pass(opened, id, waiting).await?;
         Ok(Pass::Done)
     }
 
@@ -534,10 +564,7 @@ async fn take(
             })?;
             return Ok(());
         }
-        Body::Gone => {
-            report.alarms.push("an item vanished between listing and download; another client deleted it".into());
-            (Disposition::Vanished, "gone between listing and download".to_owned())
-        }
+        Body::Gone => (Disposition::Vanished, "gone between listing and download".to_owned()),
         Body::Unfetchable(why) => (Disposition::Unfetchable, why),
     };
     report.count(disposition);

@@ -95,6 +95,18 @@ impl Catalogue {
         Catalogue { db }.checked(archive)
     }
 
+    /// Nothing was ever committed to it; false also when that cannot be told.
+    pub(super) fn is_blank(path: &Path) -> bool {
+        if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0) {
+            return true;
+        }
+        let count = || -> rusqlite::Result<i64> {
+            let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            db.query_row("SELECT (SELECT count(*) FROM commits) + (SELECT count(*) FROM items)", [], |row| row.get(0))
+        };
+        matches!(count(), Ok(0))
+    }
+
     /// The catalogue of an archive, for readers.
     pub fn of(layout: &super::Layout) -> Result<Catalogue> {
         let identity = layout.identity()?;

@@ -134,6 +134,31 @@ impl Layout {
         }
     }
 
+    /// Removes what an attempt left that was interrupted before its rename. Only what such an attempt makes:
+    /// a folder with anything else in it is not ours, and is refused.
+    fn remove_half_made(&self) -> Result<()> {
+        let ours = [
+            "archive.json",
+            ".archive.json.tmp",
+            "catalogue.sqlite3",
+            "catalogue.sqlite3-wal",
+            "catalogue.sqlite3-shm",
+            "catalogue.sqlite3-journal",
+        ];
+        let absent_is_fine = |result: io::Result<()>, path: &Path| match result {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ArchiveError::io("remove", path, &error)),
+            _ => Ok(()),
+        };
+        for name in ours {
+            let path = self.root.join(name);
+            absent_is_fine(std::fs::remove_file(&path), &path)?;
+        }
+        for folder in [self.packs(), self.spool(), self.torn(), self.root.clone()] {
+            absent_is_fine(std::fs::remove_dir(&folder), &folder)?;
+        }
+        Ok(())
+    }
+
     /// Makes a new archive where nothing is (or, with `into_empty`, in an empty folder).
     pub fn create(&self, fs: &Fs, into_empty: bool, now: Timestamp) -> Result<Identity> {
         let parent = match self.root.parent() {
@@ -146,8 +171,7 @@ impl Layout {
         name.push(".new");
         let prepared = Layout::new(&parent.join(name), None);
         if prepared.root.exists() {
-            // Left by an attempt that was interrupted before the rename; it was never an archive.
-            std::fs::remove_dir_all(&prepared.root).tried("remove", &prepared.root)?;
+            prepared.remove_half_made()?;
         }
         let identity = Identity { format: FORMAT, features: 0, archive: uuid::Uuid::new_v4(), created: now };
         fs.create_dir(&prepared.root).tried("create", &prepared.root)?;
@@ -161,6 +185,10 @@ impl Layout {
         if self.catalogue_is_inside() {
             drop(Catalogue::create(&prepared.root.join("catalogue.sqlite3"), identity.archive)?);
         } else {
+            // A blank one was left by an attempt that was interrupted before the rename.
+            if self.catalogue.exists() && Catalogue::is_blank(&self.catalogue) {
+                std::fs::remove_file(&self.catalogue).tried("remove", &self.catalogue)?;
+            }
             if self.catalogue.exists() {
                 return Err(ArchiveError::new(
                     ErrorKind::Unusable,

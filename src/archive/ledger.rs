@@ -71,6 +71,11 @@ pub struct DeletePolicy {
     pub archived_before: Timestamp,
 }
 
+impl DeletePolicy {
+    pub const NEVER: DeletePolicy =
+        DeletePolicy { delete: false, delete_excluded: false, archived_before: Timestamp::MIN };
+}
+
 const ROW: &str = "epoch, native, ord, size, date, disposition, item, at, tries, because, gone";
 
 fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {

@@ -51,8 +51,20 @@ impl Packs {
         self.open.retain(|(no, _)| *no != pack);
     }
 
-    /// The payload of the record at `place`, tested by its checksums.
+    /// The payload of the record at `place`, tested by its SHA-256.
     pub fn payload(&mut self, place: Place) -> Result<(Head, Vec<u8>)> {
+        let (head, stored) = self.stored(place)?;
+        let payload = head.open(&stored).map_err(|error| damaged_at(place.pack, place.offset, &error))?;
+        Ok((head, payload))
+    }
+
+    /// The same, tested by the checksum of the stored bytes only: for a caller that hashes what it gets.
+    pub fn payload_to_hash(&mut self, place: Place) -> Result<Vec<u8>> {
+        let (head, stored) = self.stored(place)?;
+        head.unpack(&stored).map_err(|error| damaged_at(place.pack, place.offset, &error))
+    }
+
+    fn stored(&mut self, place: Place) -> Result<(Head, Vec<u8>)> {
         let path = self.layout.pack(place.pack);
         let file = self.file(place.pack)?;
         let head = match read_head(file, place.offset) {
@@ -61,8 +73,7 @@ impl Packs {
             Err(ScanError::Frame(error)) => return Err(damaged_at(place.pack, place.offset, &error)),
         };
         let stored = read_stored(file, place.offset, &head).tried("read", &path)?;
-        let payload = head.open(&stored).map_err(|error| damaged_at(place.pack, place.offset, &error))?;
-        Ok((head, payload))
+        Ok((head, stored))
     }
 
     pub fn record(&mut self, place: Place) -> Result<Record> {

@@ -44,18 +44,22 @@ pub fn once(global: &Global, args: &Args) -> Result<Exit, Failure> {
     let catalogue = Catalogue::of(&wiring::layout_of(&settings.archive))?;
     let people = Arc::new(wiring::people(&settings, Some(&catalogue))?);
     drop(catalogue);
-    let (reports, exit) = runtime.block_on(async {
+    let done = runtime.block_on(async {
         tokio::select! {
-            done = all(&running, &profiles, &people) => Ok(done),
-            () = wiring::told_to_stop() => Err(Failure {
-                exit: Exit::Attention,
-                what: "interrupted; what was archived stands, nothing was deleted without a receipt".into(),
-                hint: Some("run it again: it goes on where it stopped".into()),
-                refused: false,
-            }),
+            done = all(&running, &profiles, &people) => Some(done),
+            () = wiring::told_to_stop() => None,
         }
-    })?;
+    });
     let finished = running.finish();
+    let Some((reports, exit)) = done else {
+        finished?;
+        return Err(Failure {
+            exit: Exit::Attention,
+            what: "interrupted; what was archived stands, nothing was deleted without a receipt".into(),
+            hint: Some("run it again: it goes on where it stopped".into()),
+            refused: false,
+        });
+    };
     if args.json {
         output::json(&Report { profiles: &reports })?;
     } else {

@@ -77,7 +77,8 @@ fn another_clients_deleted_mail_survives() {
     let Some(dovecot) = with_mail(36, 3) else { return };
     let agent = Agent::new(&Config::plain(&dovecot));
     // Nobody can decode it, so it is quarantined and stays; another client has marked it as deleted.
-    dovecot.deliver(USER, "INBOX", [b"X-MS-Journal-Report:\r\nContent-Type: multipart/mixed\r\n\r\nbroken".as_slice()]);
+    let undecodable = gatepost::demo::samples::samples().into_iter().find(|sample| !sample.decodes).unwrap();
+    dovecot.deliver(USER, "INBOX", [undecodable.item]);
     let mut other = dovecot.client(USER);
     other.run("SELECT INBOX");
     other.run("UID STORE 4 +FLAGS (\\Deleted)");

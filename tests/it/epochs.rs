@@ -74,7 +74,7 @@ fn a_new_uidvalidity_is_an_alarm_and_no_doubles() {
 }
 
 #[test]
-fn a_new_uidvalidity_of_an_emptied_mailbox_loses_nothing() {
+fn an_emptied_mailbox_that_is_made_anew_loses_nothing() {
     let Some((dovecot, agent)) = archived() else { return };
     agent.configure(&Config::plain(&dovecot));
     assert_eq!(did(&agent.once(0)), [0, 6, 6]);
@@ -82,7 +82,9 @@ fn a_new_uidvalidity_of_an_emptied_mailbox_loses_nothing() {
     dovecot.deliver(USER, "INBOX", mails(53, 3));
     let report = agent.once(2);
     assert_eq!(did(&report), [3, 0, 3], "{report}");
-    assert!(alarms(&report).contains("UIDVALIDITY changed"), "{report}");
+    // Dovecot takes the time as UIDVALIDITY: within the same second only the next UID tells.
+    let alarms = alarms(&report);
+    assert!(alarms.contains("UIDVALIDITY changed") || alarms.contains("UIDNEXT fell"), "{report}");
     holds(&agent, &[(51, 6), (53, 3)]);
     assert!(left(&dovecot).is_empty());
 }
@@ -140,14 +142,16 @@ fn an_older_backup_of_the_same_mails_is_recognised() {
 
 #[test]
 fn mails_that_come_back_under_their_old_uids_are_recognised() {
-    let Some((dovecot, agent)) = archived() else { return };
-    agent.configure(&Config::plain(&dovecot));
+    let Some(dovecot) = Dovecot::start(&Setup::default()) else { return };
+    dovecot.deliver(USER, "INBOX", mails(51, 6));
+    dovecot.redate(USER, then(0));
+    let agent = Agent::new(&Config::plain(&dovecot));
     agent.once(0);
-    // The next UID did not fall, so that only the deleted ones that are there again tell.
+    // The next UID did not fall and sizes and dates are the same: only their having been deleted tells.
     dovecot.restore(USER, 7, &mails(51, 6), then(0));
     let report = agent.once(2);
     assert_eq!(did(&report), [0, 6, 6], "{report}");
-    assert!(!alarms(&report).contains("[]"), "{report}");
+    assert!(alarms(&report).contains("deleted and is there again"), "{report}");
     holds(&agent, &[(51, 6)]);
 }
 

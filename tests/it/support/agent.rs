@@ -119,16 +119,8 @@ impl Agent {
     /// One cycle that must end with `code`; the report of its one profile, whose counts add up.
     pub fn once(&self, code: i32) -> Value {
         let report = self.json(&["once", "--json"], code)["profiles"][0].clone();
-        let dispositions = [
-            "archived",
-            "already_archived",
-            "quarantined",
-            "unfetchable",
-            "excluded",
-            "vanished",
-            "failed",
-            "pending",
-        ];
+        let dispositions =
+            ["archived", "already_archived", "quarantined", "unfetchable", "excluded", "vanished", "failed", "pending"];
         let sum: u64 = dispositions.iter().map(|key| count(&report, key)).sum();
         assert_eq!(count(&report, "listed"), sum, "the counts do not add up: {report}");
         report

@@ -9,7 +9,9 @@ use super::dovecot::Dovecot;
 /// Dovecot's own files in a Maildir, without the mails.
 fn books(maildir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(maildir).unwrap().map(|entry| entry.unwrap().path());
-    entries.filter(|path| path.is_file() && path.file_name().unwrap().to_string_lossy().starts_with("dovecot")).collect()
+    entries
+        .filter(|path| path.is_file() && path.file_name().unwrap().to_string_lossy().starts_with("dovecot"))
+        .collect()
 }
 
 impl Dovecot {
@@ -20,6 +22,13 @@ impl Dovecot {
             if !book.to_string_lossy().contains("dovecot-uidvalidity") {
                 fs::remove_file(book).unwrap();
             }
+        }
+    }
+
+    /// Everything that was delivered and not looked at yet was received at this time.
+    pub fn redate(&self, user: &str, received: SystemTime) {
+        for entry in fs::read_dir(self.maildir(user).join("new")).unwrap() {
+            fs::File::options().write(true).open(entry.unwrap().path()).unwrap().set_modified(received).unwrap();
         }
     }
 

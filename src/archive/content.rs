@@ -125,7 +125,7 @@ fn put(out: &mut dyn Write, bytes: &[u8]) -> Result<()> {
     out.write_all(bytes).tried("write", Path::new("the output"))
 }
 
-fn proved(item: u64, what: &str, found: Digest, recorded: Digest) -> Result<()> {
+pub(super) fn proved(item: u64, what: &str, found: Digest, recorded: Digest) -> Result<()> {
     if found == recorded {
         return Ok(());
     }

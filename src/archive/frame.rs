@@ -104,11 +104,11 @@ pub enum FrameError {
     Unknown(u8),
     #[error("the {0} record ends beyond the end of the pack")]
     Short(&'static str),
-    #[error("the stored bytes of a {0} record do not match their checksum")]
+    #[error("the stored bytes of the {0} record do not match their checksum")]
     Checksum(&'static str),
-    #[error("the payload of a {0} record does not match its SHA-256")]
+    #[error("the payload of the {0} record does not match its SHA-256")]
     Payload(&'static str),
-    #[error("the payload of a {0} record cannot be decompressed")]
+    #[error("the payload of the {0} record cannot be decompressed")]
     Compression(&'static str),
     #[error("the {0} record cannot be understood: {1}")]
     Content(&'static str, String),
@@ -175,7 +175,7 @@ impl Head {
 
     /// What the commit chain holds of this record; independent of its stored form.
     pub fn record_digest(&self) -> Digest {
-        Digest::of(format!("gatepost-record-1\n{}\n{}\n{}\n", self.kind as u8, self.raw_len, self.payload).as_bytes())
+        record_digest(self.kind, self.raw_len, self.payload)
     }
 
     /// Tests the stored bytes and gives the payload, tested by its SHA-256.
@@ -236,6 +236,11 @@ impl Encoder {
         };
         Ok(Framed { head, stored })
     }
+}
+
+/// `FORMAT.md` §3.
+pub fn record_digest(kind: Kind, raw_len: u64, payload: Digest) -> Digest {
+    Digest::of(format!("gatepost-record-1\n{}\n{raw_len}\n{payload}\n", kind as u8).as_bytes())
 }
 
 /// The hash of the commit before the first one.

@@ -325,16 +325,11 @@ impl Core {
     /// Notes a run of a profile, and records it in the chain when it did something.
     pub fn ran(&mut self, name: &str, success: bool, report: serde_json::Value, idle: bool) -> Result<()> {
         if !idle {
-            self.event("run", "agent", report.clone())?;
-            self.close()?;
+            self.event("run", "agent", report)?;
+            return self.close();
         }
         let now = self.clock.now().as_second();
-        let mut statement = self.catalogue.db.prepare_cached(
-            "INSERT INTO profiles VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO UPDATE SET last_run = ?2,
-                last_success = coalesce(?3, last_success), report = ?4",
-        )?;
-        statement.execute(params![name, now, success.then_some(now), report.to_string()])?;
-        Ok(())
+        self.catalogue.put_run(name, now, success.then_some(now), &report.to_string())
     }
 }
 

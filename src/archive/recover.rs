@@ -76,18 +76,22 @@ pub(super) fn next_batch(scan: &mut Scan<'_>, chain: Head) -> Result<Next> {
     let start = scan.at;
     let mut digests = Hasher::new();
     let mut entries = Vec::new();
+    let mut index = false;
     loop {
         let offset = scan.at;
         let found = match scan.next()? {
             Some(found) => found,
+            // Sealing was interrupted. Gone on behind the index, or over it, the pack would never be whole.
+            None if index => return Ok(Next::Torn(format!("the index at byte {start} has no seal"))),
             None if entries.is_empty() => return Ok(Next::End),
             None => return Ok(Next::Torn(format!("the batch at byte {start} has no commit"))),
         };
         match found {
             Found::Damage { offset, error, .. } => return Ok(Next::Torn(format!("{error} (byte {offset})"))),
-            Found::Index { .. } if entries.is_empty() => {}
+            Found::Index { .. } if entries.is_empty() && !index => index = true,
             Found::Index { .. } => return Ok(Next::Torn(format!("an index in the middle of a batch (byte {offset})"))),
-            Found::Chunk { place, head } => {
+            Found::Chunk { .. } if index => return Ok(Next::Torn(format!("the index at byte {start} has no seal"))),
+            Found::Chunk { place, head, .. } => {
                 digests.update(head.record_digest().as_bytes());
                 entries.push(Entry::Chunk { place, head });
             }
@@ -109,6 +113,7 @@ pub(super) fn next_batch(scan: &mut Scan<'_>, chain: Head) -> Result<Next> {
                     return Ok(Next::Batch(ReadBatch { start, finish: scan.at, head, at, entries }));
                 }
                 Record::Seal(_) if entries.is_empty() => return Ok(Next::Seal { place, record }),
+                _ if index => return Ok(Next::Torn(format!("the index at byte {start} has no seal"))),
                 Record::Seal(_) => {
                     return Ok(Next::Torn(format!("a seal in the middle of a batch (byte {offset})")));
                 }
@@ -121,17 +126,18 @@ pub(super) fn next_batch(scan: &mut Scan<'_>, chain: Head) -> Result<Next> {
     }
 }
 
-/// Whether a commit later than `next` stands anywhere after `from`: then what lies between is damage and
-/// not the torn end of the last batch. (The commit of the torn batch itself may well have reached the
-/// disk before the rest of it.)
+/// Whether a commit later than `next` stands anywhere after `from`, or a seal that counts what lies there as
+/// committed: then it is damage and not the torn end of the last batch. (The commit of the torn batch itself
+/// may well have reached the disk before the rest of it, and a torn seal before its index.)
 pub(super) fn has_later_commit(file: &FsFile, pack: u64, from: u64, next: u64) -> Result<bool> {
     let mut scan = Scan::new(file, pack, from).tried("read", file.path())?;
     while let Some(found) = scan.next()? {
-        if let Found::Record { record, .. } = found
-            && let Record::Commit(commit) = *record
-            && commit.commit > next
-        {
-            return Ok(true);
+        if let Found::Record { record, .. } = found {
+            match *record {
+                Record::Commit(commit) if commit.commit > next => return Ok(true),
+                Record::Seal(seal) if seal.bytes > from => return Ok(true),
+                _ => {}
+            }
         }
     }
     Ok(false)
@@ -319,27 +325,11 @@ impl Core {
         )))
     }
 
-    /// A complete batch after the acknowledged one. Its bytes are written anew before the sync: after a
-    /// failed sync the system may call pages clean that never reached the disk.
+    /// A complete batch after the acknowledged one.
     fn take_over(&mut self, no: u64, reader: &FsFile, batch: &ReadBatch) -> Result<()> {
         let path = self.layout.pack(no);
         if !self.is_sealed(no)? {
-            // Sealed and read-only: it was synced when it was sealed.
-            let read_only = std::fs::metadata(&path).tried("read", &path)?.permissions().readonly();
-            let mut writer = if read_only { None } else { Some(self.fs.open(&path).tried("open", &path)?) };
-            if let Some(writer) = &mut writer {
-                let mut buffer = vec![0u8; 1024 * 1024];
-                let mut at = batch.start;
-                while at < batch.finish {
-                    let n = (buffer.len() as u64).min(batch.finish - at) as usize;
-                    reader.read_exact_at(at, &mut buffer[..n]).tried("read", &path)?;
-                    writer.write_at(at, &buffer[..n]).tried("write", &path)?;
-                    at += n as u64;
-                }
-                writer.sync().tried("sync", &path)?;
-            }
-            let folder = self.layout.packs();
-            self.fs.sync_dir(&folder).tried("sync", &folder)?;
+            renew(&self.fs, &self.layout, reader, batch.start..batch.finish)?;
         }
         self.catalogue.begin()?;
         let applied = batch.apply(&self.catalogue, no);
@@ -365,7 +355,14 @@ impl Core {
             return Ok(None);
         }
         let stamp = self.clock.now().as_millisecond();
-        let aside = self.layout.torn().join(format!("{no:06}-from-{end}-{stamp}.tail"));
+        let mut aside = self.layout.torn().join(format!("{no:06}-from-{end}-{stamp}.tail"));
+        // An attempt that was interrupted may have left a copy under the same name, or a clock was set back.
+        for n in 2.. {
+            if !aside.exists() {
+                break;
+            }
+            aside.set_file_name(format!("{no:06}-from-{end}-{stamp}-{n}.tail"));
+        }
         let mut copy = self.fs.create(&aside).tried("create", &aside)?;
         let mut buffer = vec![0u8; 1024 * 1024];
         let mut at = end;
@@ -399,6 +396,27 @@ impl Core {
         let folder = self.layout.packs();
         self.fs.sync_dir(&folder).tried("sync", &folder)
     }
+}
+
+/// Makes batches durable that no catalogue acknowledged. Their bytes are written anew before the sync: after
+/// a failed sync the system may call pages clean that never reached the disk.
+pub(super) fn renew(fs: &Fs, layout: &Layout, reader: &FsFile, range: std::ops::Range<u64>) -> Result<()> {
+    let path = reader.path();
+    // Sealed and read-only: it was synced when it was sealed.
+    if !std::fs::metadata(path).tried("read", path)?.permissions().readonly() {
+        let mut writer = fs.open(path).tried("open", path)?;
+        let mut buffer = vec![0u8; 1024 * 1024];
+        let mut at = range.start;
+        while at < range.end {
+            let n = (buffer.len() as u64).min(range.end - at) as usize;
+            reader.read_exact_at(at, &mut buffer[..n]).tried("read", path)?;
+            writer.write_at(at, &buffer[..n]).tried("write", path)?;
+            at += n as u64;
+        }
+        writer.sync().tried("sync", path)?;
+    }
+    let folder = layout.packs();
+    fs.sync_dir(&folder).tried("sync", &folder)
 }
 
 fn open_catalogue(layout: &Layout, archive: uuid::Uuid) -> Result<Catalogue> {

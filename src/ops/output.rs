@@ -23,6 +23,13 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// Replaces the terminal's last line; for long work that somebody watches.
+pub fn progress(text: &str) {
+    let mut out = io::stderr().lock();
+    // Nothing is left to tell it to when standard error is gone.
+    let _ = write!(out, "\r\x1b[K{text}").and_then(|()| out.flush());
+}
+
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Failure::usage(error.to_string()))?;
     line(&text);

@@ -19,7 +19,7 @@ use crate::archive::{
     ArchiveError, Committed, DeletePolicy, DeletedHow, Disposition, Epoch, EpochName, ErrorKind, Receipt, Row, Seen,
 };
 use crate::people::People;
-use crate::sources::{Body, EpochKey, Fetched, Listed, Opened, Source};
+use crate::sources::{Body, EpochKey, Fetched, Listed, Opened, Scope, Source};
 
 /// So many receipts are collected before they are used.
 const DELETE_BATCH: usize = 1000;
@@ -48,9 +48,16 @@ pub async fn run<S: Source>(
         let mut cycle = Cycle { agent, profile, people, source, report: &mut report, waiting, capped: 0 };
         let done = cycle.folder(folder).await;
         capped += cycle.capped;
-        if let Err(error) = done {
-            failure = Some(error);
-            break;
+        match done {
+            Ok(()) => {}
+            // A folder that is missing or cannot be read does not keep the mail of the others back.
+            Err(CycleError::Source(error)) if error.scope == Scope::Mailbox => {
+                failure.get_or_insert(CycleError::Source(error));
+            }
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
         }
     }
     if report.vanished > 0 {

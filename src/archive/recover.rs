@@ -232,13 +232,17 @@ impl Core {
                     }
                 }
             }
+            if end == 0 && torn.is_none() {
+                // The writer ended between creating the file and its first write.
+                torn = Some("it holds no batch".into());
+            }
             if let Some(why) = torn {
                 if !newest || sealed || has_later_commit(&reader, no, end, self.head.seq + 1)? {
                     return Err(ArchiveError::damaged(format!(
                         "pack {no:06} is damaged after byte {end}: {why}; nothing was cut"
                     )));
                 }
-                mended.push(self.set_aside(no, end, &why)?);
+                mended.extend(self.set_aside(no, end, &why)?);
             }
             self.last_pack = self.last_pack.max(no);
             if end == 0 {
@@ -339,11 +343,17 @@ impl Core {
         Ok(())
     }
 
-    /// Copies a torn tail away, durably, and only then cuts it off.
-    fn set_aside(&mut self, no: u64, end: u64, why: &str) -> Result<String> {
+    /// Copies a torn tail away, durably, and only then cuts it off. `None`: the pack was empty, and there
+    /// was nothing to keep.
+    fn set_aside(&mut self, no: u64, end: u64, why: &str) -> Result<Option<String>> {
         let path = self.layout.pack(no);
         let mut file = self.fs.open(&path).tried("open", &path)?;
         let len = file.len().tried("read", &path)?;
+        if len == 0 {
+            drop(file);
+            self.remove_pack(no)?;
+            return Ok(None);
+        }
         let stamp = self.clock.now().as_millisecond();
         let mut aside = self.layout.torn().join(format!("{no:06}-from-{end}-{stamp}.tail"));
         // An attempt that was interrupted may have left a copy under the same name, or a clock was set back.
@@ -366,19 +376,25 @@ impl Core {
         self.fs.sync_dir(&self.layout.torn()).tried("sync", &self.layout.torn())?;
         if end == 0 {
             drop(file);
-            self.packs.close(no);
-            self.fs.remove(&path).tried("remove", &path)?;
-            let folder = self.layout.packs();
-            self.fs.sync_dir(&folder).tried("sync", &folder)?;
+            self.remove_pack(no)?;
         } else {
             file.set_len(end).tried("shorten", &path)?;
             file.sync().tried("sync", &path)?;
         }
-        Ok(format!(
+        Ok(Some(format!(
             "the last {} bytes of pack {no:06} belong to no complete batch ({why}); they were moved to {}",
             len - end,
             aside.display()
-        ))
+        )))
+    }
+
+    /// Removes a pack of which nothing was ever committed, so that its number is free again.
+    fn remove_pack(&mut self, no: u64) -> Result<()> {
+        let path = self.layout.pack(no);
+        self.packs.close(no);
+        self.fs.remove(&path).tried("remove", &path)?;
+        let folder = self.layout.packs();
+        self.fs.sync_dir(&folder).tried("sync", &folder)
     }
 }
 
@@ -416,4 +432,29 @@ pub(super) fn missing_catalogue(layout: &Layout) -> ArchiveError {
         format!("the archive {} has no catalogue ({})", layout.root.display(), layout.catalogue.display()),
     )
     .hint("`gatepost rebuild` makes it anew from the packs; nothing is lost")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_support::*;
+    use super::*;
+
+    /// Killed between creating a pack and writing to it: the very first one, or the one after others.
+    #[test]
+    fn an_empty_pack_of_a_killed_writer_is_no_obstacle() {
+        let folder = tempfile::tempdir().unwrap();
+        let blank = Layout::new(&folder.path().join("archive"), None);
+        drop(Core::open(options(&blank, 1)).unwrap());
+        let fixture = Fixture::new(Shape { pack_bytes_max: 1, ..SMALL });
+        for layout in [&blank, &fixture.layout] {
+            let newest = layout.list_packs().unwrap().last().copied().unwrap_or(0);
+            let empty = layout.pack(newest + 1);
+            std::fs::write(&empty, b"").unwrap();
+            let (mut core, mended) = Core::open(options(layout, 1)).unwrap();
+            assert!(mended.is_empty(), "{mended:?}");
+            core.event("test", "nobody", serde_json::json!({})).unwrap();
+            core.close().unwrap();
+            assert!(std::fs::metadata(&empty).unwrap().len() > 0, "its number is used again");
+        }
+    }
 }

@@ -33,6 +33,7 @@ pub fn once(global: &Global, args: &Args) -> Result<Exit, Failure> {
         output::note(&format!("notice: {notice}"));
     }
     let profiles = wiring::chosen(&settings, args.profile.as_deref())?;
+    wiring::passwords(&profiles)?;
     let runtime = wiring::runtime()?;
     if args.dry_run {
         return runtime.block_on(rehearse(&settings, &profiles, args.json));
@@ -230,11 +231,14 @@ pub fn print(report: &ProfileReport) {
     }
     if let Some(error) = &report.error {
         let deleted = if report.deleted == 0 {
-            "Nothing was deleted.".to_owned()
+            "nothing was deleted".to_owned()
         } else {
-            format!("{} were deleted before, each with its receipt.", output::plural(report.deleted, "item", "items"))
+            format!(
+                "{} deleted before, each with its receipt",
+                output::plural(report.deleted, "item was", "items were")
+            )
         };
-        output::note(&format!("error: {}: {}. {deleted}", report.name, output::safe(error.what.trim_end_matches('.'))));
+        output::note(&format!("error: {}: {}; {deleted}", report.name, output::safe(error.what.trim_end_matches('.'))));
         if let Some(hint) = &error.hint {
             output::note(&format!("  hint: {}", output::safe(hint)));
         }

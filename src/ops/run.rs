@@ -22,6 +22,7 @@ pub fn run(global: &Global) -> Result<Exit, Failure> {
     for notice in &settings.notices {
         tracing::warn!(notice, "configuration");
     }
+    wiring::passwords(&settings.profiles.iter().collect::<Vec<_>>())?;
     let running = Running::start(&settings, global.create_archive, "run")?;
     for line in &running.mended {
         tracing::warn!(did = line, "recovered");

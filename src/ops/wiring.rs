@@ -143,6 +143,12 @@ pub fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a 
     }
 }
 
+/// A password that cannot be had is a mistake in the configuration: told before anything is made or asked.
+pub fn passwords(profiles: &[&ProfileSettings]) -> Result<(), Failure> {
+    let mistakes: Vec<_> = profiles.iter().filter_map(|profile| profile.imap_options().err()).collect();
+    if mistakes.is_empty() { Ok(()) } else { Err(config::ConfigErrors(mistakes).into()) }
+}
+
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
 }

@@ -1,8 +1,13 @@
 //! Tests of gatepost from outside its modules.
 
 mod cli_errors;
+mod connections;
+mod deletion;
+mod epochs;
 mod imap_dovecot;
 mod journal_corpus;
+mod mailbox;
 mod readme;
 mod rooms;
+mod service;
 mod support;

@@ -1,6 +1,8 @@
 //! What the tests stand on: real servers on loopback, with temporary state.
 
+pub mod agent;
 pub mod dovecot;
+pub mod tamper;
 
 /// A test without its server counts as skipped, and says so; where servers are required (CI) it fails.
 pub fn skip(reason: &str) {

@@ -246,7 +246,8 @@ impl<S: Source> Cycle<'_, S> {
             counted += listed.len() as u64;
             let not_yet_due = window.waiting.into_iter().filter(|native| self.waiting.insert((id, native.clone())));
             self.report.listed += (window.wanted.len() + window.due_for_deletion.len() + not_yet_due.count()) as u64;
-            self.report.already_archived += window.due_for_deletion.len() as u64;
+            self.report.already_archived += window.due_for_deletion.len() as u64 - window.excluded_due;
+            self.report.excluded += window.excluded_due;
             self.report.listed += window.lost;
             self.report.vanished += window.lost;
             self.fetch(id, &window.wanted, waiting).await?;
@@ -499,6 +500,8 @@ enum Sample {
 struct Window {
     wanted: Vec<Listed>,
     due_for_deletion: Vec<Seen>,
+    /// How many of these are excluded items.
+    excluded_due: u64,
     /// Failed before, and not yet due again.
     waiting: Vec<String>,
     /// Gone without ever having been archived.
@@ -535,6 +538,7 @@ impl Window {
             }
             (None, Disposition::Excluded) => {
                 if policy.delete && policy.delete_excluded && row.at <= policy.archived_before {
+                    self.excluded_due += 1;
                     self.due_for_deletion.push(seen);
                 }
             }

@@ -535,7 +535,6 @@ impl Core {
         bytes.extend_from_slice(&framed.stored);
         pack.file.write_at(pack.committed, &bytes).tried("write", &path)?;
         pack.file.sync().tried("sync", &path)?;
-        pack.file.set_read_only().tried("make read-only", &path)?;
         let place = Place { pack: pack.no, offset, stored_len: framed.head.stored_len };
         self.catalogue.begin()?;
         self.catalogue.apply(&record, place)?;
@@ -543,6 +542,11 @@ impl Core {
         self.in_doubt = true;
         self.catalogue.commit()?;
         self.in_doubt = false;
+        // Last: a pack that is cut back after an error must not be read-only. Without the mark it is sealed
+        // all the same.
+        if let Some(pack) = &mut self.pack {
+            pack.file.set_read_only().tried("make read-only", &path)?;
+        }
         self.pack = None;
         Ok(())
     }

@@ -324,7 +324,15 @@ pub struct LastRun {
 impl Core {
     /// Notes a run of a profile, and records it in the chain when it did something.
     pub fn ran(&mut self, name: &str, success: bool, report: serde_json::Value, idle: bool) -> Result<()> {
-        if !idle {
+        // An outage is recorded once, not once per try.
+        let same_error = report["listed"] == 0
+            && !report["error"].is_null()
+            && self
+                .catalogue
+                .last_runs()?
+                .iter()
+                .any(|last| last.name == name && last.report["error"]["what"] == report["error"]["what"]);
+        if !idle && !same_error {
             self.event("run", "agent", report)?;
             return self.close();
         }

@@ -246,11 +246,21 @@ impl Core {
             }
             self.last_pack = self.last_pack.max(no);
             if end == 0 {
-                // Nothing of it was ever committed: it went aside as a whole, the number is free again.
+                // Nothing of it was ever committed: it went aside as a whole, or was still empty; the number
+                // is free again.
+                if path.exists() {
+                    drop(reader);
+                    self.packs.close(no);
+                    self.fs.remove(&path).tried("remove", &path)?;
+                    let folder = self.layout.packs();
+                    self.fs.sync_dir(&folder).tried("sync", &folder)?;
+                }
                 self.last_pack = no - 1;
                 break;
             }
             if !sealed {
+                // A seal that failed half-way may have left it read-only.
+                self.fs.make_writable(&path).tried("make writable", &path)?;
                 let file = self.fs.open(&path).tried("open", &path)?;
                 self.pack = Some(OpenPack { no, file, committed: end, len: end, buffer: Vec::new(), is_new: false });
                 if !newest || end > self.limits.pack_bytes_max {
@@ -259,6 +269,9 @@ impl Core {
             }
             no += 1;
             at = 0;
+        }
+        if let Some(later) = there.iter().find(|later| **later > no) {
+            return Err(ArchiveError::damaged(format!("pack {no:06} is missing, and pack {later:06} is there")));
         }
         if taken > 0 {
             mended.push(format!("{taken} complete batches were found in the packs and taken over into the catalogue"));
@@ -347,6 +360,7 @@ impl Core {
     /// was nothing to keep.
     fn set_aside(&mut self, no: u64, end: u64, why: &str) -> Result<Option<String>> {
         let path = self.layout.pack(no);
+        self.fs.make_writable(&path).tried("make writable", &path)?;
         let mut file = self.fs.open(&path).tried("open", &path)?;
         let len = file.len().tried("read", &path)?;
         if len == 0 {

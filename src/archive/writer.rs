@@ -142,7 +142,9 @@ fn ended_by_panic() -> ArchiveError {
 }
 
 fn run(mut core: Core, commands: &Receiver<Command>, ended: &OnceLock<ArchiveError>) {
-    if let Err(error) = serve(&mut core, commands) {
+    // A panic must not end the thread without a word: others would wait for its answers.
+    let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| serve(&mut core, commands)));
+    if let Err(error) = served.unwrap_or_else(|_| Err(ended_by_panic())) {
         core.abandon();
         // Set before the channel closes, so that whoever finds it closed finds the reason.
         let _ = ended.set(error);

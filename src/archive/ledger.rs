@@ -54,8 +54,12 @@ impl Row {
         self.seen.size == seen.size && self.seen.date == seen.date
     }
 
-    /// When a failed or unfetchable item is tried again: after a minute, doubling up to a day.
+    /// When a failed or unfetchable item is tried again: after a minute, doubling up to a day. A failure may
+    /// have been the connection's, so the first three are tried again at once.
     pub fn due(&self) -> Timestamp {
+        if self.disposition == Disposition::Failed && self.tries <= 3 {
+            return self.at;
+        }
         let doublings = self.tries.saturating_sub(1).min(11);
         let wait = SignedDuration::from_secs(60 << doublings).min(SignedDuration::from_hours(24));
         self.at.checked_add(wait).unwrap_or(Timestamp::MAX)

@@ -148,11 +148,8 @@ impl Core {
     pub(super) fn open(options: OpenOptions) -> Result<(Core, Vec<String>)> {
         let OpenOptions { layout, create_missing, create_in_empty, limits, fs, clock, holder } = options;
         let missing = !layout.identity_file().exists();
-        let may_create = if layout.root.exists() {
-            create_in_empty && std::fs::read_dir(&layout.root).is_ok_and(|mut entries| entries.next().is_none())
-        } else {
-            create_missing
-        };
+        let may_create =
+            if layout.root.exists() { create_in_empty && layout.is_as_good_as_empty() } else { create_missing };
         let identity = if missing && may_create {
             layout.create(&fs, layout.root.exists(), clock.now())?
         } else {

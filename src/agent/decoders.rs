@@ -1,8 +1,8 @@
 //! The decoders: threads that turn fetched bytes into submissions to the archive.
 //!
 //! Decoding and routing are pure; what is stateful here is the guard around them and the hand-over. Each
-//! item that goes in gets exactly one answer: [`Answer::Committed`] from the archive, or
-//! [`Answer::Failed`]. The answer channel ends when every item was answered or the archive's writer ended.
+//! item that goes in gets exactly one answer: [`Committed`] from the archive, or an error when it cannot even be
+//! submitted. When the archive's writer ends, neither comes: whoever waits looks at [`Handle::ended`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender};

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::catalogue::{Acknowledged, Catalogue, Place};
 use super::encode::{KnownChunks, PreparedChunk, PreparedItem};
 use super::error::{ArchiveError, ErrorKind, Result, Tried as _};
-use super::frame::{self, Encoder, Framed, HEAD_LEN, Kind};
+use super::frame::{self, Encoder, Framed, HEAD_LEN, IndexEntry, Kind};
 use super::layout::{FORMAT, Identity, Layout, Lock};
 use super::pack::Packs;
 use super::record::*;
@@ -565,7 +565,7 @@ impl OpenPack {
 }
 
 /// Index entries and the SHA-256 of a pack's first `len` bytes, read from the file itself.
-pub(super) fn index_of(file: &FsFile, pack: u64, len: u64) -> Result<(Vec<(Kind, u64, Digest)>, Digest)> {
+pub(super) fn index_of(file: &FsFile, pack: u64, len: u64) -> Result<(Vec<IndexEntry>, Digest)> {
     let mut entries = Vec::new();
     let mut at = 0;
     while at < len {

@@ -15,6 +15,9 @@ use super::encode::{KnownChunks, PreparedChunk};
 use super::error::{ArchiveError, ErrorKind, Result};
 use super::recover::OpenOptions;
 
+/// Something to be done on the writer's thread.
+type Job = Box<dyn FnOnce(&mut Core) -> Result<()> + Send>;
+
 enum Command {
     Submit(Box<Submission>),
     /// A chunk of an item that is too large to be handed over whole. The batch stays open until its item
@@ -22,7 +25,7 @@ enum Command {
     Chunk(PreparedChunk, Sender<()>),
     /// The item of the chunks before will not come.
     GiveUp,
-    Call(Box<dyn FnOnce(&mut Core) -> Result<()> + Send>),
+    Call(Job),
 }
 
 /// The writer's thread. Ends when all handles are gone or after an error.
@@ -40,7 +43,7 @@ pub struct Handle {
 }
 
 impl Writer {
-    /// Opens the archive (see [`super::recover`]) and starts the thread. The strings say what was mended.
+    /// Opens the archive (`FORMAT.md` §6) and starts the thread. The strings say what was mended.
     pub fn open(options: OpenOptions) -> Result<(Writer, Vec<String>)> {
         let spool = options.layout.spool();
         let (core, mended) = Core::open(options)?;

@@ -174,6 +174,7 @@ impl Fs {
 
     pub fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.check(|| Op::CreateDir(path.to_owned()))?;
+        #[cfg_attr(windows, allow(unused_mut))]
         let mut builder = std::fs::DirBuilder::new();
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);

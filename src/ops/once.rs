@@ -24,6 +24,9 @@ pub struct Args {
 
 #[derive(Serialize)]
 struct Report<'a> {
+    /// What was mended when the archive was opened: batches taken over, a torn tail set aside.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    recovered: &'a [String],
     profiles: &'a [ProfileReport],
 }
 
@@ -51,6 +54,7 @@ pub fn once(global: &Global, args: &Args) -> Result<Exit, Failure> {
             () = wiring::told_to_stop() => None,
         }
     });
+    let recovered = running.mended.clone();
     let finished = running.finish();
     let Some((reports, exit)) = done else {
         finished?;
@@ -62,7 +66,7 @@ pub fn once(global: &Global, args: &Args) -> Result<Exit, Failure> {
         });
     };
     if args.json {
-        output::json(&Report { profiles: &reports })?;
+        output::json(&Report { recovered: &recovered, profiles: &reports })?;
     } else {
         for report in &reports {
             print(report);
@@ -188,7 +192,7 @@ async fn rehearse(settings: &Settings, profiles: &[&ProfileSettings], json: bool
         reports.push(report);
     }
     if json {
-        output::json(&Report { profiles: &reports })?;
+        output::json(&Report { recovered: &[], profiles: &reports })?;
     }
     Ok(exit)
 }

@@ -11,13 +11,14 @@ use crate::support::dovecot::{Dovecot, PASSWORD, Setup};
 const USER: &str = "journal";
 const MIRROR: &str = "mirror";
 
-/// Seconds that `mbsync` takes to pull a mailbox; `None` where it is not installed.
-fn mbsync(dovecot: &Dovecot, items: usize) -> Option<f64> {
+/// Seconds that `mbsync` takes to pull a mailbox, with or without syncing each file to the disk; `None`
+/// where it is not installed.
+fn mbsync(dovecot: &Dovecot, items: usize, fsync: &str) -> Option<f64> {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path().display();
     let config = folder.path().join("mbsyncrc");
     let text = format!(
-        "IMAPStore far\nHost 127.0.0.1\nPort {}\nUser {MIRROR}\nPass {PASSWORD}\nSSLType None\nAuthMechs LOGIN\n\n\
+        "FSync {fsync}\n\nIMAPStore far\nHost 127.0.0.1\nPort {}\nUser {MIRROR}\nPass {PASSWORD}\nSSLType None\nAuthMechs LOGIN\n\n\
          MaildirStore near\nPath {at}/\nInbox {at}/INBOX\nSubFolders Verbatim\n\n\
          Channel all\nFar :far:\nNear :near:\nPatterns INBOX\nCreate Near\nSync Pull\nSyncState *\n",
         dovecot.imap_port
@@ -53,9 +54,12 @@ fn once_and_mbsync_pull_the_same_mail() {
             "{what}: {items} items, {megabytes:.0} MB in {seconds:.2} s: {rate:.0} items/s, {throughput:.1} MB/s"
         );
     };
-    let theirs = mbsync(&dovecot, items);
-    if let Some(seconds) = theirs {
-        tell("mbsync", seconds);
+    let theirs = ["no", "yes"].map(|fsync| (fsync, mbsync(&dovecot, items, fsync)));
+    for (fsync, seconds) in &theirs {
+        match seconds {
+            Some(seconds) => tell(&format!("mbsync (FSync {fsync})"), *seconds),
+            None => eprintln!("mbsync is not installed"),
+        }
     }
     let agent = Agent::new(&Config::plain(&dovecot));
     let started = Instant::now();
@@ -67,7 +71,9 @@ fn once_and_mbsync_pull_the_same_mail() {
     assert_eq!((count(report, "archived"), count(report, "deleted")), (items as u64, items as u64), "{report}");
     tell("gatepost once", ours);
     eprintln!("peak memory {peak} KiB; the archive takes {:.0} MB", agent.pack_bytes() as f64 / 1e6);
-    if let Some(theirs) = theirs {
-        eprintln!("gatepost takes {:.2} times as long as mbsync", ours / theirs);
+    for (fsync, theirs) in theirs {
+        if let Some(theirs) = theirs {
+            eprintln!("gatepost takes {:.2} times as long as mbsync (FSync {fsync})", ours / theirs);
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::decoders::Work;
+use super::decoders::{Note, Work};
 use super::delete::delete;
 use super::report::{ProfileReport, ReportedError};
 use super::{Agent, CycleError, Profile};
@@ -38,16 +38,17 @@ pub async fn run<S: Source>(
 ) -> (ProfileReport, Option<CycleError>) {
     let mut report = ProfileReport { name: profile.name.clone(), ..ProfileReport::default() };
     let mut failure = None;
-    let mut capped = 0;
+    let (mut capped, mut suspect) = (0, 0);
     if profile.delete && !source.abilities().can_delete {
         let why = source.abilities().cannot_delete_because.clone().unwrap_or_default();
         report.alarms.push(format!("nothing is deleted on this gateway: {why}"));
     }
     for folder in &profile.folders {
         let waiting = HashSet::new();
-        let mut cycle = Cycle { agent, profile, people, source, report: &mut report, waiting, capped: 0 };
+        let mut cycle = Cycle { agent, profile, people, source, report: &mut report, waiting, capped: 0, suspect: 0 };
         let done = cycle.folder(folder).await;
         capped += cycle.capped;
+        suspect += cycle.suspect;
         match done {
             Ok(()) => {}
             // A folder that is missing or cannot be read does not keep the mail of the others back.
@@ -71,6 +72,11 @@ pub async fn run<S: Source>(
             "{capped} items named more unknown people than `create_max_per_item`; the rest is unassigned"
         ));
     }
+    if suspect > 0 {
+        report.alarms.push(format!(
+            "{suspect} journal reports could not be believed or read; they were filed by their headers alone"
+        ));
+    }
     if let Some(error) = &failure {
         report.error = Some(ReportedError { what: error.to_string(), hint: error.hint().map(str::to_owned) });
     }
@@ -88,6 +94,8 @@ struct Cycle<'a, S: Source> {
     waiting: HashSet<(u64, String)>,
     /// Items that named more unknown people than one item may create.
     capped: u64,
+    /// Journal reports that could not be believed or read.
+    suspect: u64,
 }
 
 /// How a pass over a folder ended.
@@ -103,10 +111,10 @@ enum Pass {
 struct Waiting {
     answers: mpsc::UnboundedReceiver<Committed>,
     failures: mpsc::UnboundedReceiver<ArchiveError>,
-    capped: mpsc::UnboundedReceiver<()>,
+    noted: mpsc::UnboundedReceiver<Note>,
     reply: mpsc::UnboundedSender<Committed>,
     failed: mpsc::UnboundedSender<ArchiveError>,
-    cap: mpsc::UnboundedSender<()>,
+    notes: mpsc::UnboundedSender<Note>,
     outstanding: u64,
     receipts: Vec<Receipt>,
     /// Removed from the gateway in this pass.
@@ -118,14 +126,14 @@ impl Waiting {
     fn new() -> Waiting {
         let (reply, answers) = mpsc::unbounded_channel();
         let (failed, failures) = mpsc::unbounded_channel();
-        let (cap, capped) = mpsc::unbounded_channel();
+        let (notes, noted) = mpsc::unbounded_channel();
         Waiting {
             answers,
             failures,
-            capped,
+            noted,
             reply,
             failed,
-            cap,
+            notes,
             outstanding: 0,
             receipts: Vec::new(),
             removed: 0,
@@ -185,8 +193,10 @@ impl<S: Source> Cycle<'_, S> {
             while waiting.outstanding > 0 {
                 match self.next_answer(&mut waiting).await {
                     Ok(Some(answer)) => self.answered(answer, &mut waiting, DeletePolicy::NEVER)?,
-                    // The first error is the one to tell.
-                    Ok(None) | Err(_) => break,
+                    Ok(None) => break,
+                    // The first error is the one to tell; only the archive's end ends the waiting.
+                    Err(_) if self.agent.archive.ended().is_some() => break,
+                    Err(_) => {}
                 }
             }
         }
@@ -236,22 +246,41 @@ impl<S: Source> Cycle<'_, S> {
         let mut at = from;
         let mut counted = 0u64;
         loop {
-            let (listed, next) = self.source.list(at).await?;
-            let window = self.classify(id, at, next, &listed, policy, now).await?;
-            if let Some(why) = window.other {
+            let (mut listed, next) = self.source.list(at).await?;
+            let mut window = self.classify(id, at, next, &listed, policy, now).await?;
+            if let Some(native) = window.other.as_ref().map(|other| other.native_id.clone()) {
+                // A mail that another client expunges just now may be listed with a size of 0: ask again.
+                let at_issue: Vec<Listed> = listed.iter().filter(|one| one.native_id == native).cloned().collect();
+                let confirmed = self.source.list_only(&at_issue).await?;
+                if confirmed != at_issue {
+                    listed.retain(|one| one.native_id != native);
+                    listed.extend(confirmed);
+                    listed.sort_by_key(|one| one.order);
+                    let lost = window.lost;
+                    window = self.classify(id, at, next, &listed, policy, now).await?;
+                    window.lost += lost;
+                }
+            }
+            if let Some(Other { why, .. }) = window.other {
                 // What was fetched in this session is what it is; only the memory of earlier ones is wrong.
                 self.collect(waiting, policy, true).await?;
                 return Ok(Pass::OtherFolder(why));
             }
             counted += listed.len() as u64;
             let not_yet_due = window.waiting.into_iter().filter(|native| self.waiting.insert((id, native.clone())));
-            self.report.listed += (window.wanted.len() + window.due_for_deletion.len() + not_yet_due.count()) as u64;
-            self.report.already_archived += window.due_for_deletion.len() as u64;
+            self.report.listed +=
+                (window.wanted.len() + window.again.len() + window.due_for_deletion.len() + not_yet_due.count()) as u64;
+            self.report.already_archived += window.due_for_deletion.len() as u64 - window.excluded_due;
+            self.report.excluded += window.excluded_due;
             self.report.listed += window.lost;
             self.report.vanished += window.lost;
-            self.fetch(id, &window.wanted, waiting).await?;
-            self.collect(waiting, policy, false).await?;
+            // First what earlier sessions archived: where a server can only expunge all that is marked,
+            // marks of theirs may still be set.
             self.delete_old(&window.due_for_deletion, waiting).await?;
+            self.fetch(id, &window.wanted, waiting).await?;
+            // What failed before comes last, so that a mail which ends the connection holds up no other.
+            self.fetch(id, &window.again, waiting).await?;
+            self.collect(waiting, policy, false).await?;
             match next {
                 Some(next) => at = next,
                 None => break,
@@ -267,6 +296,14 @@ impl<S: Source> Cycle<'_, S> {
             if below + counted != opened.state.exists {
                 return Ok(Pass::ListAll);
             }
+        }
+        if from == 0 && counted < opened.state.exists {
+            // Nothing is remembered of such a listing, so the next one is complete again.
+            self.report.alarms.push(format!(
+                "the gateway says that the folder holds {} items and lists only {counted}; the rest waits",
+                opened.state.exists
+            ));
+            return Ok(Pass::Done);
         }
         self.finish_pass(opened, id, waiting).await?;
         Ok(Pass::Done)
@@ -374,7 +411,10 @@ impl<S: Source> Cycle<'_, S> {
             };
             if let Some(item) = next {
                 unanswered.remove(item.listed.native_id.as_str());
-                take(agent, self.people, self.report, waiting, &peer, epoch, item).await?;
+                let native = item.listed.native_id.clone();
+                if take(agent, self.people, self.report, waiting, &peer, epoch, item).await? {
+                    self.waiting.insert((epoch, native));
+                }
             } else if done.is_some() {
                 break;
             }
@@ -382,7 +422,17 @@ impl<S: Source> Cycle<'_, S> {
                 return Err(error.into());
             }
         }
-        done.unwrap_or(Ok(()))?;
+        if let Err(error) = done.unwrap_or(Ok(())) {
+            // The connection ended on the oldest item without an answer, or for another reason: this item
+            // fails, which costs it nothing at first, and its place in the queue when it happens again.
+            if let Some(first) = wanted.iter().find(|item| unanswered.contains(item.native_id.as_str())) {
+                let seen = seen_of(epoch, first);
+                let because = error.to_string();
+                agent.archive.call(move |core| core.dispose(&seen, Disposition::Failed, &because)).await?;
+                self.report.count(Disposition::Failed);
+            }
+            return Err(error);
+        }
         if let Some(item) = unanswered.iter().next() {
             // The contract of a source; without it the mark could pass an item that has no disposition.
             return Err(ArchiveError::new(
@@ -411,10 +461,11 @@ impl<S: Source> Cycle<'_, S> {
                 self.use_receipts(waiting).await?;
             }
         }
-        while waiting.capped.try_recv().is_ok() {
-            self.report
-                .alarms
-                .push("an item named more unknown people than `create_max_per_item`; the rest is unassigned".into());
+        while let Ok(note) = waiting.noted.try_recv() {
+            match note {
+                Note::Capped => self.capped += 1,
+                Note::Suspect => self.suspect += 1,
+            }
         }
         if all {
             self.use_receipts(waiting).await?;
@@ -430,7 +481,11 @@ impl<S: Source> Cycle<'_, S> {
         loop {
             tokio::select! {
                 answer = waiting.answers.recv() => return Ok(answer),
-                Some(error) = waiting.failures.recv() => return Err(error.into()),
+                Some(error) = waiting.failures.recv() => {
+                    // It gets no other answer.
+                    waiting.outstanding -= 1;
+                    return Err(error.into());
+                }
                 _ = check.tick() => {
                     // A writer that ended answers nobody any more.
                     if self.agent.archive.ended().is_some() {
@@ -498,13 +553,22 @@ enum Sample {
 #[derive(Default)]
 struct Window {
     wanted: Vec<Listed>,
+    /// Wanted too; failed before.
+    again: Vec<Listed>,
     due_for_deletion: Vec<Seen>,
+    /// How many of these are excluded items.
+    excluded_due: u64,
     /// Failed before, and not yet due again.
     waiting: Vec<String>,
     /// Gone without ever having been archived.
     lost: u64,
-    /// The folder is not the one that was recorded, and why.
-    other: Option<String>,
+    /// The folder is not the one that was recorded.
+    other: Option<Other>,
+}
+
+struct Other {
+    native_id: String,
+    why: String,
 }
 
 impl Window {
@@ -514,16 +578,20 @@ impl Window {
             return;
         };
         if !row.matches(&seen) {
-            self.other = Some(format!("item {} has another size or date", seen.native_id));
+            let why = format!("item {} has another size or date", seen.native_id);
+            self.other = Some(Other { native_id: seen.native_id, why });
             return;
         }
         match (row.gone.as_deref(), row.disposition) {
             // It was away and is there again, the very same: a listing that missed it, or mail put back.
             (Some("vanished"), _) => self.wanted.push(listed_of(&seen)),
-            (Some(_), _) => self.other = Some(format!("item {} was deleted and is there again", seen.native_id)),
+            (Some(_), _) => {
+                let why = format!("item {} was deleted and is there again", seen.native_id);
+                self.other = Some(Other { native_id: seen.native_id, why });
+            }
             (None, Disposition::Failed | Disposition::Unfetchable | Disposition::Vanished) => {
                 if row.due() <= now {
-                    self.wanted.push(listed_of(&seen));
+                    self.again.push(listed_of(&seen));
                 } else {
                     self.waiting.push(seen.native_id);
                 }
@@ -535,6 +603,7 @@ impl Window {
             }
             (None, Disposition::Excluded) => {
                 if policy.delete && policy.delete_excluded && row.at <= policy.archived_before {
+                    self.excluded_due += 1;
                     self.due_for_deletion.push(seen);
                 }
             }
@@ -543,7 +612,7 @@ impl Window {
     }
 }
 
-/// One answer of the gateway: bytes go to the decoders, anything else is recorded.
+/// One answer of the gateway: bytes go to the decoders, anything else is recorded (and `true`).
 async fn take(
     agent: &Agent,
     people: &std::sync::Arc<People>,
@@ -552,7 +621,7 @@ async fn take(
     peer: &str,
     epoch: u64,
     item: Fetched,
-) -> Result<(), CycleError> {
+) -> Result<bool, CycleError> {
     use crate::base::bytes::ByteSource as _;
     let seen = seen_of(epoch, &item.listed);
     let (disposition, because) = match item.body {
@@ -567,16 +636,16 @@ async fn take(
                 people: people.clone(),
                 reply: waiting.reply.clone(),
                 failed: waiting.failed.clone(),
-                capped: waiting.cap.clone(),
+                notes: waiting.notes.clone(),
             })?;
-            return Ok(());
+            return Ok(false);
         }
         Body::Gone => (Disposition::Vanished, "gone between listing and download".to_owned()),
         Body::Unfetchable(why) => (Disposition::Unfetchable, why),
     };
     report.count(disposition);
     agent.archive.call(move |core| core.dispose(&seen, disposition, &because)).await?;
-    Ok(())
+    Ok(true)
 }
 
 fn before(now: Timestamp, wait: std::time::Duration) -> Timestamp {

@@ -1,8 +1,8 @@
 //! The decoders: threads that turn fetched bytes into submissions to the archive.
 //!
 //! Decoding and routing are pure; what is stateful here is the guard around them and the hand-over. Each
-//! item that goes in gets exactly one answer: [`Answer::Committed`] from the archive, or
-//! [`Answer::Failed`]. The answer channel ends when every item was answered or the archive's writer ended.
+//! item that goes in gets exactly one answer: [`Committed`] from the archive, or an error when it cannot even be
+//! submitted. When the archive's writer ends, neither comes: whoever waits looks at [`Handle::ended`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender};
@@ -35,8 +35,17 @@ pub struct Work {
     pub reply: UnboundedSender<Committed>,
     /// Told when the item cannot even be submitted.
     pub failed: UnboundedSender<ArchiveError>,
-    /// Told when more people would have been created than one item may.
-    pub capped: UnboundedSender<()>,
+    /// Told what a person should hear of this item.
+    pub notes: UnboundedSender<Note>,
+}
+
+/// What a run's report says beside the counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// More people would have been created than one item may.
+    Capped,
+    /// A journal report that cannot be believed or read; it was filed by headers alone.
+    Suspect,
 }
 
 pub struct Decoders {
@@ -94,7 +103,7 @@ fn serve(slot: usize, work: &Mutex<Receiver<Work>>, archive: &Handle, guard: &Gu
 }
 
 fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut Encoder) -> Result<(), ArchiveError> {
-    let Work { seen, bytes, peer, fetched, people, reply, failed: _, capped } = work;
+    let Work { seen, bytes, peer, fetched, people, reply, failed: _, notes } = work;
     let io =
         |error: std::io::Error| ArchiveError::new(ErrorKind::Failed, format!("cannot read a fetched item: {error}"));
     let digest = sha256(&bytes).map_err(io)?;
@@ -111,8 +120,12 @@ fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut E
     let (leaves, outcome) = match decoded {
         Ok(decoded) => {
             let routing = route::route(&decoded, &people);
+            // Nobody listens any more when the cycle was cut short.
             if routing.capped {
-                let _ = capped.send(());
+                let _ = notes.send(Note::Capped);
+            }
+            if routing.suspect {
+                let _ = notes.send(Note::Suspect);
             }
             let outcome = match routing.excluded {
                 Some(rule) => Outcome::Exclude { rule, envelope: decoded.envelope.clone() },

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::catalogue::{Acknowledged, Catalogue, Place};
 use super::encode::{KnownChunks, PreparedChunk, PreparedItem};
 use super::error::{ArchiveError, ErrorKind, Result, Tried as _};
-use super::frame::{self, Encoder, Framed, HEAD_LEN, Kind};
+use super::frame::{self, Encoder, Framed, HEAD_LEN, IndexEntry, Kind};
 use super::layout::{FORMAT, Identity, Layout, Lock};
 use super::pack::Packs;
 use super::record::*;
@@ -535,7 +535,6 @@ impl Core {
         bytes.extend_from_slice(&framed.stored);
         pack.file.write_at(pack.committed, &bytes).tried("write", &path)?;
         pack.file.sync().tried("sync", &path)?;
-        pack.file.set_read_only().tried("make read-only", &path)?;
         let place = Place { pack: pack.no, offset, stored_len: framed.head.stored_len };
         self.catalogue.begin()?;
         self.catalogue.apply(&record, place)?;
@@ -543,6 +542,11 @@ impl Core {
         self.in_doubt = true;
         self.catalogue.commit()?;
         self.in_doubt = false;
+        // Last: a pack that is cut back after an error must not be read-only. Without the mark it is sealed
+        // all the same.
+        if let Some(pack) = &mut self.pack {
+            pack.file.set_read_only().tried("make read-only", &path)?;
+        }
         self.pack = None;
         Ok(())
     }
@@ -561,7 +565,7 @@ impl OpenPack {
 }
 
 /// Index entries and the SHA-256 of a pack's first `len` bytes, read from the file itself.
-pub(super) fn index_of(file: &FsFile, pack: u64, len: u64) -> Result<(Vec<(Kind, u64, Digest)>, Digest)> {
+pub(super) fn index_of(file: &FsFile, pack: u64, len: u64) -> Result<(Vec<IndexEntry>, Digest)> {
     let mut entries = Vec::new();
     let mut at = 0;
     while at < len {

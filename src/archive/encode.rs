@@ -141,6 +141,8 @@ pub fn prepare(
 }
 
 #[cfg(test)]
+// A single range is what is meant: one leaf.
+#[allow(clippy::single_range_in_vec_init)]
 mod tests {
     use super::*;
 

@@ -255,8 +255,11 @@ pub fn commit_hash(seq: u64, previous: Digest, records: u64, batch: Digest, time
     hasher.finish()
 }
 
+/// A record of a sealed pack: its type, its offset, the SHA-256 of its payload.
+pub type IndexEntry = (Kind, u64, Digest);
+
 /// The index of a sealed pack, as a skippable frame.
-pub fn encode_index(entries: &[(Kind, u64, Digest)]) -> Vec<u8> {
+pub fn encode_index(entries: &[IndexEntry]) -> Vec<u8> {
     let mut body = Vec::with_capacity(12 + entries.len() * 41);
     body.extend_from_slice(b"GPix");
     body.extend_from_slice(&(entries.len() as u32).to_le_bytes());

@@ -116,8 +116,8 @@ impl Layout {
                     .hint("check `[archive] path` (or --archive); `gatepost once` makes a new one")
             }
             Err(error) => ArchiveError::io("read", &self.root, &error),
-            Ok(mut entries) => {
-                if entries.next().is_none() {
+            Ok(_) => {
+                if self.is_as_good_as_empty() {
                     ArchiveError::new(
                         ErrorKind::Unusable,
                         format!("{root} is an empty folder: an unmounted volume looks like that"),
@@ -134,37 +134,53 @@ impl Layout {
         }
     }
 
-    /// Removes what an attempt left that was interrupted before its rename. Only what such an attempt makes:
-    /// a folder with anything else in it is not ours, and is refused.
+    /// Only what an interrupted attempt to make an archive leaves, or nothing (`lost+found` is a fresh volume's).
+    pub fn is_as_good_as_empty(&self) -> bool {
+        let Ok(entries) = std::fs::read_dir(&self.root) else { return false };
+        entries.flatten().all(|entry| {
+            let name = entry.file_name();
+            let is_empty_dir = || std::fs::read_dir(entry.path()).is_ok_and(|mut inside| inside.next().is_none());
+            match name.to_str() {
+                Some("lost+found") => true,
+                Some("packs" | "spool" | "torn") => is_empty_dir(),
+                Some(name) => HALF_MADE.contains(&name),
+                None => false,
+            }
+        })
+    }
+
+    /// Removes what an attempt left that was interrupted: only what such an attempt makes. A folder with
+    /// anything else in it is not ours, and is refused.
     fn remove_half_made(&self) -> Result<()> {
-        let ours = [
-            "archive.json",
-            ".archive.json.tmp",
-            "catalogue.sqlite3",
-            "catalogue.sqlite3-wal",
-            "catalogue.sqlite3-shm",
-            "catalogue.sqlite3-journal",
-        ];
         let absent_is_fine = |result: io::Result<()>, path: &Path| match result {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ArchiveError::io("remove", path, &error)),
             _ => Ok(()),
         };
-        for name in ours {
+        for name in HALF_MADE {
             let path = self.root.join(name);
             absent_is_fine(std::fs::remove_file(&path), &path)?;
         }
-        for folder in [self.packs(), self.spool(), self.torn(), self.root.clone()] {
+        for folder in [self.packs(), self.spool(), self.torn()] {
             absent_is_fine(std::fs::remove_dir(&folder), &folder)?;
         }
         Ok(())
     }
 
-    /// Makes a new archive where nothing is (or, with `into_empty`, in an empty folder).
+    /// Makes a new archive: where nothing is, prepared beside its place and renamed; in an empty folder
+    /// (`into_empty`), which may be a mount point, in its place. `archive.json` comes last: without it there
+    /// is no archive.
     pub fn create(&self, fs: &Fs, into_empty: bool, now: Timestamp) -> Result<Identity> {
         let parent = match self.root.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
+        let identity = Identity { format: FORMAT, features: 0, archive: uuid::Uuid::new_v4(), created: now };
+        if into_empty {
+            self.remove_half_made()?;
+            self.fill(fs, self, &identity)?;
+            fs.sync_dir(&self.root).tried("sync", &self.root)?;
+            return Ok(identity);
+        }
         std::fs::create_dir_all(&parent).tried("create", &parent)?;
         let mut name = std::ffi::OsString::from(".");
         name.push(self.root.file_name().unwrap_or("archive".as_ref()));
@@ -172,20 +188,28 @@ impl Layout {
         let prepared = Layout::new(&parent.join(name), None);
         if prepared.root.exists() {
             prepared.remove_half_made()?;
+            std::fs::remove_dir(&prepared.root).tried("remove", &prepared.root)?;
         }
-        let identity = Identity { format: FORMAT, features: 0, archive: uuid::Uuid::new_v4(), created: now };
         fs.create_dir(&prepared.root).tried("create", &prepared.root)?;
-        for folder in [prepared.packs(), prepared.spool(), prepared.torn()] {
+        self.fill(fs, &prepared, &identity)?;
+        fs.rename(&prepared.root, &self.root).tried("create", &self.root)?;
+        fs.sync_dir(&parent).tried("sync", &parent)?;
+        Ok(identity)
+    }
+
+    /// Makes the files of a new archive in `place`.
+    fn fill(&self, fs: &Fs, place: &Layout, identity: &Identity) -> Result<()> {
+        for folder in [place.packs(), place.spool(), place.torn()] {
             fs.create_dir(&folder).tried("create", &folder)?;
         }
-        let mut json = serde_json::to_vec_pretty(&identity)
-            .map_err(|error| ArchiveError::new(ErrorKind::Failed, error.to_string()))?;
-        json.push(b'\n');
-        fs.write_durably(&prepared.identity_file(), &json).tried("write", &prepared.identity_file())?;
-        if self.catalogue_is_inside() {
-            drop(Catalogue::create(&prepared.root.join("catalogue.sqlite3"), identity.archive)?);
+        let catalogue = if self.catalogue_is_inside() {
+            // Under whatever name it has in there.
+            match self.catalogue.strip_prefix(&self.root) {
+                Ok(inside) => place.root.join(inside),
+                Err(_) => place.catalogue.clone(),
+            }
         } else {
-            // A blank one was left by an attempt that was interrupted before the rename.
+            // A blank one was left by an attempt that was interrupted.
             if self.catalogue.exists() && Catalogue::is_blank(&self.catalogue) {
                 std::fs::remove_file(&self.catalogue).tried("remove", &self.catalogue)?;
             }
@@ -196,22 +220,25 @@ impl Layout {
                 )
                 .hint("move that file away, or correct `[archive] path` and `catalogue`"));
             }
-            drop(Catalogue::create(&self.catalogue, identity.archive)?);
-        }
-        if into_empty {
-            // An error when it is not empty after all; rename would refuse that too.
-            match std::fs::remove_dir(&self.root) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(ArchiveError::io("replace the empty folder", &self.root, &error));
-                }
-                _ => {}
-            }
-        }
-        fs.rename(&prepared.root, &self.root).tried("create", &self.root)?;
-        fs.sync_dir(&parent).tried("sync", &parent)?;
-        Ok(identity)
+            self.catalogue.clone()
+        };
+        drop(Catalogue::create(&catalogue, identity.archive)?);
+        let mut json = serde_json::to_vec_pretty(identity)
+            .map_err(|error| ArchiveError::new(ErrorKind::Failed, error.to_string()))?;
+        json.push(b'\n');
+        fs.write_durably(&place.identity_file(), &json).tried("write", &place.identity_file())
     }
 }
+
+/// Files that a half-made archive may hold.
+const HALF_MADE: [&str; 6] = [
+    "archive.json",
+    ".archive.json.tmp",
+    "catalogue.sqlite3",
+    "catalogue.sqlite3-wal",
+    "catalogue.sqlite3-shm",
+    "catalogue.sqlite3-journal",
+];
 
 /// The one writer's lock, held until dropped.
 pub struct Lock {

@@ -148,11 +148,8 @@ impl Core {
     pub(super) fn open(options: OpenOptions) -> Result<(Core, Vec<String>)> {
         let OpenOptions { layout, create_missing, create_in_empty, limits, fs, clock, holder } = options;
         let missing = !layout.identity_file().exists();
-        let may_create = if layout.root.exists() {
-            create_in_empty && std::fs::read_dir(&layout.root).is_ok_and(|mut entries| entries.next().is_none())
-        } else {
-            create_missing
-        };
+        let may_create =
+            if layout.root.exists() { create_in_empty && layout.is_as_good_as_empty() } else { create_missing };
         let identity = if missing && may_create {
             layout.create(&fs, layout.root.exists(), clock.now())?
         } else {
@@ -246,11 +243,21 @@ impl Core {
             }
             self.last_pack = self.last_pack.max(no);
             if end == 0 {
-                // Nothing of it was ever committed: it went aside as a whole, the number is free again.
+                // Nothing of it was ever committed: it went aside as a whole, or was still empty; the number
+                // is free again.
+                if path.exists() {
+                    drop(reader);
+                    self.packs.close(no);
+                    self.fs.remove(&path).tried("remove", &path)?;
+                    let folder = self.layout.packs();
+                    self.fs.sync_dir(&folder).tried("sync", &folder)?;
+                }
                 self.last_pack = no - 1;
                 break;
             }
             if !sealed {
+                // A seal that failed half-way may have left it read-only.
+                self.fs.make_writable(&path).tried("make writable", &path)?;
                 let file = self.fs.open(&path).tried("open", &path)?;
                 self.pack = Some(OpenPack { no, file, committed: end, len: end, buffer: Vec::new(), is_new: false });
                 if !newest || end > self.limits.pack_bytes_max {
@@ -259,6 +266,9 @@ impl Core {
             }
             no += 1;
             at = 0;
+        }
+        if let Some(later) = there.iter().find(|later| **later > no) {
+            return Err(ArchiveError::damaged(format!("pack {no:06} is missing, and pack {later:06} is there")));
         }
         if taken > 0 {
             mended.push(format!("{taken} complete batches were found in the packs and taken over into the catalogue"));
@@ -347,6 +357,7 @@ impl Core {
     /// was nothing to keep.
     fn set_aside(&mut self, no: u64, end: u64, why: &str) -> Result<Option<String>> {
         let path = self.layout.pack(no);
+        self.fs.make_writable(&path).tried("make writable", &path)?;
         let mut file = self.fs.open(&path).tried("open", &path)?;
         let len = file.len().tried("read", &path)?;
         if len == 0 {

@@ -170,7 +170,7 @@ pub fn verify(layout: &Layout, options: &VerifyOptions, progress: &mut dyn FnMut
         done: 0,
         total,
     };
-    verifier.expect(Head { seq: 0, hash: frame::genesis(identity.archive) });
+    verifier.saw_commit(Head { seq: 0, hash: frame::genesis(identity.archive) });
     for no in &numbers {
         verifier.missing_or_short(*no, there.contains(no))?;
     }
@@ -219,7 +219,7 @@ impl Verifier<'_> {
     }
 
     /// A commit was found in the chain.
-    pub(super) fn expect(&mut self, head: Head) {
+    pub(super) fn saw_commit(&mut self, head: Head) {
         if let Some(expected) = self.options.expect_head
             && expected.seq == head.seq
         {

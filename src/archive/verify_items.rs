@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use super::catalogue::{Catalogue, Place};
-use super::content::{self, Transfer};
+use super::content;
 use super::error::{ErrorKind, Result};
 use super::record::{ChunkRef, ItemRecord};
 use super::verify::Verifier;
@@ -62,7 +62,7 @@ fn hash(verifier: &mut Verifier<'_>, item: &ItemRecord) -> Result<()> {
     let Some(message) = &item.message else {
         return content::write_item(item, &mut fetch, &mut std::io::sink());
     };
-    let Some(mut transfer) = Transfer::new(&message.transfer) else {
+    let Some(mut transfer) = content::decoder(&message.transfer) else {
         return content::write_original(item, &mut fetch, &mut std::io::sink());
     };
     let (mut whole, mut original) = (Hasher::new(), Hasher::new());

@@ -257,7 +257,7 @@ impl PackCheck<'_, '_> {
             self.touch_all.push(at);
         }
         self.settle();
-        self.all.expect(closed.head);
+        self.all.saw_commit(closed.head);
         let all = &mut *self.all;
         if self.acknowledged_to.is_some_and(|to| closed.start >= to) {
             all.unacknowledged += 1;

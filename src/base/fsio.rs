@@ -199,6 +199,19 @@ impl Fs {
         Ok(FsFile { file: File::open(path)?, path: path.to_owned(), fs: self.clone() })
     }
 
+    /// Takes the read-only mark off; nothing happens when there is none.
+    pub fn make_writable(&self, path: &Path) -> io::Result<()> {
+        let mut permissions = std::fs::metadata(path)?.permissions();
+        if !permissions.readonly() {
+            return Ok(());
+        }
+        #[cfg(unix)]
+        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
+        #[cfg(windows)]
+        permissions.set_readonly(false);
+        std::fs::set_permissions(path, permissions)
+    }
+
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.check(|| Op::Rename { from: from.to_owned(), to: to.to_owned() })?;
         std::fs::rename(from, to)

@@ -163,7 +163,7 @@ async fn rehearse(settings: &Settings, profiles: &[&ProfileSettings], json: bool
             let report =
                 reconcile::rehearse(&mut source, &profile, &people, catalogue.as_ref(), &intake, &mut tell).await;
             source.close().await;
-            Ok(report.map_err(|error: CycleError| Failure::from(error))?)
+            report.map_err(|error: CycleError| Failure::from(error))
         }
         .await;
         let mut report = match done {

@@ -142,7 +142,7 @@ fn a_large_item_passes_through_in_little_memory() {
     assert!(count(&largest, "size") > 59_000_000, "{largest}");
     // It comes out as it went in.
     let id = largest["id"].to_string();
-    let show = agent.start(&["show", &id, "--item"]).wait_with_output().unwrap();
+    let show = agent.start(&["show", &id, "--item", "--envelope"]).wait_with_output().unwrap();
     assert!(show.status.success() && show.stdout == large.item);
 }
 

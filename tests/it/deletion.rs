@@ -129,12 +129,7 @@ fn without_uidplus_nothing_is_deleted_and_that_is_said() {
 #[test]
 fn a_large_item_passes_through_in_little_memory() {
     let Some(dovecot) = with_mail(40, 20) else { return };
-    let mut large = Corpus::small(41, 1).get(0);
-    // Into the original, before the report's closing delimiter.
-    let end = large.item.windows(4).rposition(|bytes| bytes == b"\r\n--").unwrap();
-    let line = b"a line of a very long text that goes on for sixty million bytes, and so on and on\r\n";
-    let body: Vec<u8> = line.iter().copied().cycle().take(60_000_000 / line.len() * line.len()).collect();
-    large.item.splice(end..end, b"\r\n".iter().copied().chain(body));
+    let large = crate::support::reports::large();
     dovecot.deliver(USER, "INBOX", [&large.item]);
     dovecot.deliver(USER, "INBOX", mails(42, 20));
     let agent = Agent::new(&Config::plain(&dovecot));

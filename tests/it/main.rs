@@ -10,4 +10,5 @@ mod mailbox;
 mod readme;
 mod rooms;
 mod service;
+mod speed;
 mod support;

@@ -93,7 +93,9 @@ impl Agent {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+        // A measurement is about the release build.
+        let binary = std::env::var_os("GATEPOST_TEST_BINARY");
+        let mut command = Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_gatepost").into()));
         command.arg("--config").arg(self.path("gatepost.toml")).args(arguments);
         command.env(PASSWORD_VARIABLE, &self.password).env_remove("GATEPOST_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

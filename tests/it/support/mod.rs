@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod dovecot;
+pub mod reports;
 pub mod tamper;
 
 /// A test without its server counts as skipped, and says so; where servers are required (CI) it fails.

@@ -14,9 +14,11 @@ use tokio::sync::mpsc;
 use super::decoders::{Note, Work};
 use super::delete::delete;
 use super::report::{ProfileReport, ReportedError};
+use super::waiting::Waiting;
+use super::window::{Other, Window, listed_of, seen_of};
 use super::{Agent, CycleError, Profile};
 use crate::archive::{
-    ArchiveError, Committed, DeletePolicy, DeletedHow, Disposition, Epoch, EpochName, ErrorKind, Receipt, Row, Seen,
+    ArchiveError, Committed, DeletePolicy, DeletedHow, Disposition, Epoch, EpochName, ErrorKind, Row, Seen,
 };
 use crate::people::People;
 use crate::sources::{Body, EpochKey, Fetched, Listed, Opened, Scope, Source};
@@ -105,41 +107,6 @@ enum Pass {
     OtherFolder(String),
     /// The listing from the mark on does not explain how many items there are: list everything.
     ListAll,
-}
-
-/// The items of one pass that wait for the archive's answer.
-struct Waiting {
-    answers: mpsc::UnboundedReceiver<Committed>,
-    failures: mpsc::UnboundedReceiver<ArchiveError>,
-    noted: mpsc::UnboundedReceiver<Note>,
-    reply: mpsc::UnboundedSender<Committed>,
-    failed: mpsc::UnboundedSender<ArchiveError>,
-    notes: mpsc::UnboundedSender<Note>,
-    outstanding: u64,
-    receipts: Vec<Receipt>,
-    /// Removed from the gateway in this pass.
-    removed: u64,
-    mismatch: bool,
-}
-
-impl Waiting {
-    fn new() -> Waiting {
-        let (reply, answers) = mpsc::unbounded_channel();
-        let (failed, failures) = mpsc::unbounded_channel();
-        let (notes, noted) = mpsc::unbounded_channel();
-        Waiting {
-            answers,
-            failures,
-            noted,
-            reply,
-            failed,
-            notes,
-            outstanding: 0,
-            receipts: Vec::new(),
-            removed: 0,
-            mismatch: false,
-        }
-    }
 }
 
 impl<S: Source> Cycle<'_, S> {
@@ -549,69 +516,6 @@ enum Sample {
     Other(String),
 }
 
-/// What is to be done about one window of a listing.
-#[derive(Default)]
-struct Window {
-    wanted: Vec<Listed>,
-    /// Wanted too; failed before.
-    again: Vec<Listed>,
-    due_for_deletion: Vec<Seen>,
-    /// How many of these are excluded items.
-    excluded_due: u64,
-    /// Failed before, and not yet due again.
-    waiting: Vec<String>,
-    /// Gone without ever having been archived.
-    lost: u64,
-    /// The folder is not the one that was recorded.
-    other: Option<Other>,
-}
-
-struct Other {
-    native_id: String,
-    why: String,
-}
-
-impl Window {
-    fn sort(&mut self, seen: Seen, row: Option<Row>, policy: DeletePolicy, now: Timestamp) {
-        let Some(row) = row else {
-            self.wanted.push(listed_of(&seen));
-            return;
-        };
-        if !row.matches(&seen) {
-            let why = format!("item {} has another size or date", seen.native_id);
-            self.other = Some(Other { native_id: seen.native_id, why });
-            return;
-        }
-        match (row.gone.as_deref(), row.disposition) {
-            // It was away and is there again, the very same: a listing that missed it, or mail put back.
-            (Some("vanished"), _) => self.wanted.push(listed_of(&seen)),
-            (Some(_), _) => {
-                let why = format!("item {} was deleted and is there again", seen.native_id);
-                self.other = Some(Other { native_id: seen.native_id, why });
-            }
-            (None, Disposition::Failed | Disposition::Unfetchable | Disposition::Vanished) => {
-                if row.due() <= now {
-                    self.again.push(listed_of(&seen));
-                } else {
-                    self.waiting.push(seen.native_id);
-                }
-            }
-            (None, Disposition::Archived | Disposition::AlreadyArchived) => {
-                if policy.delete && row.at <= policy.archived_before {
-                    self.due_for_deletion.push(seen);
-                }
-            }
-            (None, Disposition::Excluded) => {
-                if policy.delete && policy.delete_excluded && row.at <= policy.archived_before {
-                    self.excluded_due += 1;
-                    self.due_for_deletion.push(seen);
-                }
-            }
-            (None, Disposition::Quarantined) => {}
-        }
-    }
-}
-
 /// One answer of the gateway: bytes go to the decoders, anything else is recorded (and `true`).
 async fn take(
     agent: &Agent,
@@ -661,18 +565,4 @@ pub fn epoch_name(key: &EpochKey) -> EpochName {
         folder: key.folder.clone(),
         validity: key.validity.clone(),
     }
-}
-
-fn seen_of(epoch: u64, listed: &Listed) -> Seen {
-    Seen {
-        epoch,
-        native_id: listed.native_id.clone(),
-        order: listed.order,
-        size: listed.size,
-        date: listed.date.clone(),
-    }
-}
-
-fn listed_of(seen: &Seen) -> Listed {
-    Listed { native_id: seen.native_id.clone(), order: seen.order, size: seen.size, date: seen.date.clone() }
 }

@@ -60,10 +60,9 @@ impl Decoders {
         let mut threads = Vec::new();
         for slot in 0..count {
             let (receiver, archive, guard) = (receiver.clone(), archive.clone(), guard.clone());
-            let encoder = Encoder::new()?;
             // A deep stack: decoders do not recurse on input, and if one ever does, it gets far.
             let builder = std::thread::Builder::new().name(format!("decoder-{slot}")).stack_size(8 * 1024 * 1024);
-            threads.push(builder.spawn(move || serve(slot, &receiver, &archive, &guard, encoder))?);
+            threads.push(builder.spawn(move || serve(slot, &receiver, &archive, &guard))?);
         }
         Ok(Decoders { work: Some(work), threads })
     }
@@ -85,12 +84,33 @@ impl Drop for Decoders {
     }
 }
 
-fn serve(slot: usize, work: &Mutex<Receiver<Work>>, archive: &Handle, guard: &Guard, mut encoder: Encoder) {
+fn serve(slot: usize, work: &Mutex<Receiver<Work>>, archive: &Handle, guard: &Guard) {
+    let lock = || work.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    // The encoder's working memory goes with the burst that needed it: an idle agent is small.
+    let mut encoder = None;
     loop {
-        let next = work.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).recv();
+        // Not to be had at once: there is nothing to do, or another one waits for it already.
+        let at_once = work.try_lock().ok().and_then(|receiver| receiver.try_recv().ok());
+        let next = match at_once {
+            Some(work) => Ok(work),
+            None => {
+                encoder = None;
+                lock().recv()
+            }
+        };
         let Ok(work) = next else { return };
         let failed = work.failed.clone();
-        let result = catch_unwind(AssertUnwindSafe(|| one(slot, work, archive, guard, &mut encoder)));
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let mut ready = match encoder.take() {
+                Some(ready) => ready,
+                None => Encoder::new().map_err(|error| {
+                    ArchiveError::new(ErrorKind::Failed, format!("cannot prepare to compress: {error}"))
+                })?,
+            };
+            let done = one(slot, work, archive, guard, &mut ready);
+            encoder = Some(ready);
+            done
+        }));
         let error = match result {
             Ok(Ok(())) => continue,
             Ok(Err(error)) => error,

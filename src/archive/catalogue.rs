@@ -186,6 +186,11 @@ impl Catalogue {
         }
     }
 
+    /// Drops cached pages that nobody uses.
+    pub fn release_memory(&self) -> Result<()> {
+        Ok(self.db.release_memory()?)
+    }
+
     /// `None`: nothing was committed yet.
     pub fn acknowledged(&self) -> Result<Option<Acknowledged>> {
         let mut statement =

@@ -498,6 +498,15 @@ impl Core {
         Ok(receipts)
     }
 
+    /// Closes the open batch and gives back what memory a busy time took.
+    pub fn rest(&mut self) -> Result<Head> {
+        self.close()?;
+        self.catalogue.release_memory()?;
+        self.known.release_memory()?;
+        self.encoder = Encoder::new().tried("prepare to compress for", &self.layout.root)?;
+        Ok(self.head)
+    }
+
     /// Records an event in the chain.
     pub fn event(&mut self, event: &str, who: &str, what: serde_json::Value) -> Result<()> {
         let at = self.clock.now();

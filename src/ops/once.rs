@@ -131,7 +131,7 @@ async fn note_run(running: &Running, report: &mut ProfileReport) -> Result<(), c
     let name = report.name.clone();
     let json = serde_json::to_value(&*report).unwrap_or_default();
     running.agent.archive.call(move |core| core.ran(&name, success, json, idle)).await?;
-    report.head = Some(running.agent.archive.commit().await?);
+    report.head = Some(running.agent.archive.call(|core| core.rest()).await?);
     Ok(())
 }
 

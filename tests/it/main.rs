@@ -7,6 +7,7 @@ mod epochs;
 mod imap_dovecot;
 mod journal_corpus;
 mod mailbox;
+mod no_space;
 mod readme;
 mod rooms;
 mod service;

@@ -98,8 +98,6 @@ impl Agent {
         let mut command = Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_gatepost").into()));
         command.arg("--config").arg(self.path("gatepost.toml")).args(arguments);
         command.env(PASSWORD_VARIABLE, &self.password).env_remove("GATEPOST_LOG");
-        // As the systemd unit sets them: freed memory goes back to the system.
-        command.envs([("MALLOC_TRIM_THRESHOLD_", "65536"), ("MALLOC_MMAP_THRESHOLD_", "32768")]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -40,14 +40,22 @@ pub enum Op {
     Remove(PathBuf),
     /// A place in the program between operations: `catalogue committed`, `gateway deleted` …
     Step(&'static str),
+    /// It was told to fail. A failed sync matters to whoever replays the record: what it was to write may
+    /// never reach the disk, not even by the next sync that succeeds.
+    Failed(Box<Op>),
 }
 
+/// Called with each operation just before it is recorded and done, and with its number in the record.
+pub type Watch = Arc<dyn Fn(usize, &Op) + Send + Sync>;
+
 /// What goes wrong, and when. Counted from 1 over all operations and steps.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Plan {
     pub exit_at: Option<u64>,
     pub fail: Option<Fail>,
     pub record: bool,
+    /// Needs `record`.
+    pub watch: Option<Watch>,
 }
 
 #[derive(Clone, Debug)]
@@ -150,10 +158,16 @@ impl Fs {
             && (state.count == fail.at || (fail.for_good && state.count > fail.at))
         {
             state.failed = true;
+            if faults.plan.record {
+                state.record.push(Op::Failed(Box::new(op())));
+            }
             return Verdict::Fail(fail.how);
         }
         if faults.plan.record {
             let op = op();
+            if let Some(watch) = &faults.plan.watch {
+                watch(state.record.len(), &op);
+            }
             state.record.push(op);
         }
         Verdict::Go

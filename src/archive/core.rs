@@ -535,7 +535,6 @@ impl Core {
         bytes.extend_from_slice(&framed.stored);
         pack.file.write_at(pack.committed, &bytes).tried("write", &path)?;
         pack.file.sync().tried("sync", &path)?;
-        pack.file.set_read_only().tried("make read-only", &path)?;
         let place = Place { pack: pack.no, offset, stored_len: framed.head.stored_len };
         self.catalogue.begin()?;
         self.catalogue.apply(&record, place)?;
@@ -543,8 +542,10 @@ impl Core {
         self.in_doubt = true;
         self.catalogue.commit()?;
         self.in_doubt = false;
-        self.pack = None;
-        Ok(())
+        // Acknowledged: from here on no failure may cut it. And read-only not before, for one whose seal
+        // failed is written by the next run.
+        let Some(mut pack) = self.pack.take() else { return Ok(()) };
+        pack.file.set_read_only().tried("make read-only", &path)
     }
 }
 

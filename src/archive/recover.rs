@@ -137,6 +137,18 @@ pub(super) fn has_later_commit(file: &FsFile, pack: u64, from: u64, next: u64) -
     Ok(false)
 }
 
+/// Whether index and seal after the last batch, which ends at `end`, are what they should be.
+fn is_whole_seal(file: &FsFile, pack: u64, end: u64, place: Place, record: &Record) -> Result<bool> {
+    let (index, sha256) = super::core::index_of(file, pack, end)?;
+    let expected = frame::encode_index(&index);
+    let mut found = vec![0u8; expected.len()];
+    if place.offset != end + expected.len() as u64 {
+        return Ok(false);
+    }
+    file.read_exact_at(end, &mut found).tried("read", file.path())?;
+    Ok(found == expected && matches!(record, Record::Seal(seal) if seal.bytes == end && seal.sha256 == sha256))
+}
+
 impl Core {
     /// Opens an archive, alone, and brings catalogue and packs together. The strings say what was mended.
     pub(super) fn open(options: OpenOptions) -> Result<(Core, Vec<String>)> {
@@ -195,6 +207,10 @@ impl Core {
         };
         self.last_pack = no.saturating_sub(1).max(ack.map_or(0, |ack| ack.pack));
         let mut taken = 0u64;
+        let last = there.last().copied().unwrap_or(0);
+        if let Some(missing) = (no..=last).find(|no| !there.contains(no)) {
+            return Err(ArchiveError::damaged(format!("pack {missing:06} is missing and later ones are there")));
+        }
         while there.contains(&no) {
             let newest = there.last() == Some(&no);
             let path = self.layout.pack(no);
@@ -207,6 +223,15 @@ impl Core {
                 match next_batch(&mut scan, self.head)? {
                     Next::End => break,
                     Next::Seal { place, record } => {
+                        if !self.is_sealed(no)? {
+                            // On its word the pack's length is acknowledged. A part of it may not have
+                            // reached the disk, and all of it may be in the page cache only.
+                            if !is_whole_seal(&reader, no, end, place, &record)? {
+                                torn = Some("its index and its seal are not whole".to_owned());
+                                break;
+                            }
+                            self.write_anew(no, &reader, end..scan.at)?;
+                        }
                         sealed = true;
                         end = scan.at;
                         if !self.is_sealed(no)? {
@@ -226,7 +251,17 @@ impl Core {
                     }
                 }
             }
-            if let Some(why) = torn {
+            let len = reader.len().tried("read", &path)?;
+            if torn.is_none() && !sealed && end < len {
+                torn = Some("an index without its seal".into());
+            }
+            if len == 0 {
+                if !newest {
+                    return Err(ArchiveError::damaged(format!("pack {no:06} is empty and later ones are there")));
+                }
+                // Created, and the process ended before its first byte.
+                self.remove(no)?;
+            } else if let Some(why) = torn {
                 if !newest || sealed || has_later_commit(&reader, no, end, self.head.seq + 1)? {
                     return Err(ArchiveError::damaged(format!(
                         "pack {no:06} is damaged after byte {end}: {why}; nothing was cut"
@@ -240,7 +275,12 @@ impl Core {
                 self.last_pack = no - 1;
                 break;
             }
-            if !sealed {
+            if sealed {
+                // The process may have ended between the seal and this.
+                if !std::fs::metadata(&path).tried("read", &path)?.permissions().readonly() {
+                    self.fs.open(&path).and_then(|mut file| file.set_read_only()).tried("seal", &path)?;
+                }
+            } else {
                 let file = self.fs.open(&path).tried("open", &path)?;
                 self.pack = Some(OpenPack { no, file, committed: end, len: end, buffer: Vec::new(), is_new: false });
                 if !newest || end > self.limits.pack_bytes_max {
@@ -320,20 +360,7 @@ impl Core {
     fn take_over(&mut self, no: u64, reader: &FsFile, batch: &ReadBatch) -> Result<()> {
         let path = self.layout.pack(no);
         if !self.is_sealed(no)? {
-            // Sealed and read-only: it was synced when it was sealed.
-            let read_only = std::fs::metadata(&path).tried("read", &path)?.permissions().readonly();
-            let mut writer = if read_only { None } else { Some(self.fs.open(&path).tried("open", &path)?) };
-            if let Some(writer) = &mut writer {
-                let mut buffer = vec![0u8; 1024 * 1024];
-                let mut at = batch.start;
-                while at < batch.finish {
-                    let n = (buffer.len() as u64).min(batch.finish - at) as usize;
-                    reader.read_exact_at(at, &mut buffer[..n]).tried("read", &path)?;
-                    writer.write_at(at, &buffer[..n]).tried("write", &path)?;
-                    at += n as u64;
-                }
-                writer.sync().tried("sync", &path)?;
-            }
+            self.write_anew(no, reader, batch.start..batch.finish)?;
             let folder = self.layout.packs();
             self.fs.sync_dir(&folder).tried("sync", &folder)?;
         }
@@ -347,6 +374,34 @@ impl Core {
         self.catalogue.commit()?;
         self.head = batch.head;
         Ok(())
+    }
+
+    /// Writes bytes of a pack to the place where they were found, and syncs them.
+    fn write_anew(&mut self, no: u64, reader: &FsFile, range: std::ops::Range<u64>) -> Result<()> {
+        let path = self.layout.pack(no);
+        // Read-only: its seal was synced and acknowledged before it became that.
+        if std::fs::metadata(&path).tried("read", &path)?.permissions().readonly() {
+            return Ok(());
+        }
+        let mut writer = self.fs.open(&path).tried("open", &path)?;
+        let mut buffer = vec![0u8; 1024 * 1024];
+        let mut at = range.start;
+        while at < range.end {
+            let n = (buffer.len() as u64).min(range.end - at) as usize;
+            reader.read_exact_at(at, &mut buffer[..n]).tried("read", &path)?;
+            writer.write_at(at, &buffer[..n]).tried("write", &path)?;
+            at += n as u64;
+        }
+        writer.sync().tried("sync", &path)
+    }
+
+    /// Removes a pack of which nothing was ever committed; its number is free again.
+    fn remove(&mut self, no: u64) -> Result<()> {
+        let path = self.layout.pack(no);
+        self.packs.close(no);
+        self.fs.remove(&path).tried("remove", &path)?;
+        let folder = self.layout.packs();
+        self.fs.sync_dir(&folder).tried("sync", &folder)
     }
 
     /// Copies a torn tail away, durably, and only then cuts it off.
@@ -369,10 +424,7 @@ impl Core {
         self.fs.sync_dir(&self.layout.torn()).tried("sync", &self.layout.torn())?;
         if end == 0 {
             drop(file);
-            self.packs.close(no);
-            self.fs.remove(&path).tried("remove", &path)?;
-            let folder = self.layout.packs();
-            self.fs.sync_dir(&folder).tried("sync", &folder)?;
+            self.remove(no)?;
         } else {
             file.set_len(end).tried("shorten", &path)?;
             file.sync().tried("sync", &path)?;

@@ -4,5 +4,6 @@ mod cli_errors;
 mod epochs;
 mod imap_dovecot;
 mod journal_corpus;
+mod recovery;
 mod rooms;
 mod support;

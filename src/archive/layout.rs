@@ -140,11 +140,14 @@ impl Layout {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        std::fs::create_dir_all(&parent).tried("create", &parent)?;
+        fs.create_dir_all(&parent).tried("create", &parent)?;
         let mut name = std::ffi::OsString::from(".");
         name.push(self.root.file_name().unwrap_or("archive".as_ref()));
         name.push(".new");
         let prepared = Layout::new(&parent.join(name), None);
+        if !self.catalogue_is_inside() && self.catalogue.exists() {
+            self.remove_catalogue_of(&prepared)?;
+        }
         if prepared.root.exists() {
             // Left by an attempt that was interrupted before the rename; it was never an archive.
             std::fs::remove_dir_all(&prepared.root).tried("remove", &prepared.root)?;
@@ -161,13 +164,6 @@ impl Layout {
         if self.catalogue_is_inside() {
             drop(Catalogue::create(&prepared.root.join("catalogue.sqlite3"), identity.archive)?);
         } else {
-            if self.catalogue.exists() {
-                return Err(ArchiveError::new(
-                    ErrorKind::Unusable,
-                    format!("a new archive cannot use the catalogue {}: it is another one's", self.catalogue.display()),
-                )
-                .hint("move that file away, or correct `[archive] path` and `catalogue`"));
-            }
             drop(Catalogue::create(&self.catalogue, identity.archive)?);
         }
         if into_empty {
@@ -180,8 +176,59 @@ impl Layout {
             }
         }
         fs.rename(&prepared.root, &self.root).tried("create", &self.root)?;
-        fs.sync_dir(&parent).tried("sync", &parent)?;
+        self.make_name_durable(fs)?;
         Ok(identity)
+    }
+
+    /// Makes the names durable by which the archive is found. Before its first commit, whoever made it: the
+    /// process that did may have ended before its own sync.
+    pub(super) fn make_name_durable(&self, fs: &Fs) -> Result<()> {
+        for folder in self.root.ancestors().skip(1) {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            match fs.sync_dir(folder) {
+                // Not ours to read, or of a kind that knows no sync: no name in it is of our making.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::PermissionDenied
+                            | io::ErrorKind::InvalidInput
+                            | io::ErrorKind::Unsupported
+                            | io::ErrorKind::ReadOnlyFilesystem
+                    ) => {}
+                done => done.tried("sync", folder)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A catalogue elsewhere is made before the archive gets its place. One that belongs to the interrupted
+    /// attempt in `prepared` never was an archive's and goes; any other one is somebody's and stays.
+    fn remove_catalogue_of(&self, prepared: &Layout) -> Result<()> {
+        let interrupted = prepared.identity().ok().map(|identity| identity.archive);
+        let nobodys = match interrupted {
+            Some(archive) => Catalogue::was_never_used(&self.catalogue, archive)?,
+            None => false,
+        };
+        if !nobodys {
+            return Err(ArchiveError::new(
+                ErrorKind::Unusable,
+                format!("a new archive cannot use the catalogue {}: it is another one's", self.catalogue.display()),
+            )
+            .hint("move that file away, or correct `[archive] path` and `catalogue`"));
+        }
+        // The database first: SQLite throws a log away that stands beside none.
+        for suffix in ["", "-wal", "-shm"] {
+            let mut path = self.catalogue.clone().into_os_string();
+            path.push(suffix);
+            let path = PathBuf::from(path);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(ArchiveError::io("remove", &path, &error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 

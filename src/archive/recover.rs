@@ -168,6 +168,9 @@ impl Core {
         let catalogue = open_catalogue(&layout, identity.archive)?;
         let known = KnownChunks::new(Catalogue::open_to_read(&layout.catalogue, identity.archive)?);
         let ack = catalogue.acknowledged()?;
+        if ack.is_none() {
+            layout.make_name_durable(&fs)?;
+        }
         let next_item = catalogue.last_item()? + 1;
         let encoder = Encoder::new().tried("compress for", &layout.root)?;
         let head = ack.map_or(Head { seq: 0, hash: frame::genesis(identity.archive) }, |ack| ack.head);

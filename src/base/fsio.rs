@@ -194,6 +194,21 @@ impl Fs {
         builder.create(path)
     }
 
+    /// Makes a folder with all that is missing above it, open to whom the process's mask allows.
+    pub fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        if path.as_os_str().is_empty() || path.is_dir() {
+            return Ok(());
+        }
+        let parent = path.parent().unwrap_or(Path::new(""));
+        self.create_dir_all(parent)?;
+        self.check(|| Op::CreateDir(path.to_owned()))?;
+        match std::fs::create_dir(path) {
+            // Somebody else was quicker.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            done => done,
+        }
+    }
+
     /// A new file, private to the owner; an error when the name is taken.
     pub fn create(&self, path: &Path) -> io::Result<FsFile> {
         self.check(|| Op::Create(path.to_owned()))?;

@@ -118,6 +118,28 @@ fn a_pack_missing_before_later_ones_is_damage_and_not_the_end() {
     bench.nothing_is_lost("with the old catalogue and all packs");
 }
 
+/// With the catalogue on another volume it is made before the archive has its place; what an interrupted
+/// creation left there is nobody's, and the next one may take it away. Anything else stays.
+#[test]
+fn an_interrupted_creation_with_the_catalogue_elsewhere_is_done_again() {
+    let setup = Setup { catalogue_elsewhere: true, ..Setup::default() };
+    for step in 1..=20 {
+        let bench = Bench::holding(setup.clone(), &few(53, 2));
+        let said = bench.once(Some(&format!("exit:{step}")));
+        assert!(said.is_hit(), "{said}");
+        let said = bench.once(None);
+        assert_eq!(said.code, Some(0), "after ending at {step}: {said}");
+        bench.is_in_order(&format!("ended at {step}"));
+    }
+    let bench = Bench::holding(setup, &few(53, 2));
+    assert_eq!(bench.once(None).code, Some(0));
+    std::fs::rename(bench.archive(), bench.folder().join("elsewhere")).unwrap();
+    let before = std::fs::read(bench.layout().catalogue).unwrap();
+    let said = bench.once(None);
+    assert_eq!(said.code, Some(1), "the catalogue of another archive: {said}");
+    assert_eq!(std::fs::read(bench.layout().catalogue).unwrap(), before);
+}
+
 /// A disk that fills up while the largest item is on its way: the rest of the file is not there.
 #[test]
 fn a_large_item_that_fails_in_the_middle_is_fetched_again() {

@@ -43,7 +43,8 @@ pub async fn run<S: Source>(
         report.alarms.push(format!("nothing is deleted on this gateway: {why}"));
     }
     for folder in &profile.folders {
-        let mut cycle = Cycle { agent, profile, people, source, report: &mut report, waiting: HashSet::new() };
+        let mut cycle =
+            Cycle { agent, profile, people, source, report: &mut report, waiting: HashSet::new(), removed: 0 };
         if let Err(error) = cycle.folder(folder).await {
             failure = Some(error);
             break;
@@ -64,6 +65,8 @@ struct Cycle<'a, S: Source> {
     report: &'a mut ProfileReport,
     /// What failed before and is not due again, counted once however often it is listed.
     waiting: HashSet<(u64, String)>,
+    /// Removed from the folder since it was opened.
+    removed: u64,
 }
 
 /// How a pass over a folder ended.
@@ -85,8 +88,6 @@ struct Waiting {
     cap: mpsc::UnboundedSender<()>,
     outstanding: u64,
     receipts: Vec<Receipt>,
-    /// Removed from the gateway in this pass.
-    removed: u64,
     mismatch: bool,
 }
 
@@ -95,18 +96,7 @@ impl Waiting {
         let (reply, answers) = mpsc::unbounded_channel();
         let (failed, failures) = mpsc::unbounded_channel();
         let (cap, capped) = mpsc::unbounded_channel();
-        Waiting {
-            answers,
-            failures,
-            capped,
-            reply,
-            failed,
-            cap,
-            outstanding: 0,
-            receipts: Vec::new(),
-            removed: 0,
-            mismatch: false,
-        }
+        Waiting { answers, failures, capped, reply, failed, cap, outstanding: 0, receipts: Vec::new(), mismatch: false }
     }
 }
 
@@ -187,6 +177,7 @@ impl<S: Source> Cycle<'_, S> {
             }
         }
 
+        let exists = opened.state.exists.saturating_sub(self.removed);
         let mut waiting = Waiting::new();
         let mut at = from;
         let mut counted = 0u64;
@@ -227,22 +218,35 @@ impl<S: Source> Cycle<'_, S> {
         // Does what was listed, with what is known below the mark, explain how many items there are?
         if from > 0 {
             let below = self.agent.archive.call(move |core| core.catalogue.present_below(id, from)).await?;
-            if below + counted != opened.state.exists {
+            if below + counted != exists {
                 return Ok(Pass::ListAll);
             }
         }
-        self.finish_pass(opened, id, &waiting).await?;
+        // What was not listed has no disposition, so the mark stays below it.
+        let unlisted = if from > 0 { 0 } else { exists.saturating_sub(counted) };
+        if unlisted > 0 {
+            self.report.listed += unlisted;
+            self.report.alarms.push(format!(
+                "the gateway said that the folder holds {exists} items and listed {counted}: another client \
+                 deleted some just now, or it left them out; they are looked for again"
+            ));
+        }
+        self.finish_pass(opened, id, unlisted == 0).await?;
         Ok(Pass::Done)
     }
 
-    /// Every listed item has a disposition now: move the mark, and remember the counters.
-    async fn finish_pass(&mut self, opened: &Opened, epoch: u64, waiting: &Waiting) -> Result<(), CycleError> {
+    /// Every listed item has a disposition now. When these are all that there are: move the mark, and
+    /// remember the counters.
+    async fn finish_pass(&mut self, opened: &Opened, epoch: u64, complete: bool) -> Result<(), CycleError> {
         let next = opened.state.next;
-        let exists = opened.state.exists.saturating_sub(waiting.removed);
+        let exists = opened.state.exists.saturating_sub(self.removed);
         self.agent
             .archive
             .call(move |core| {
-                core.listed(epoch, next, Some((next, exists)))?;
+                match complete {
+                    true => core.listed(epoch, next, Some((next, exists)))?,
+                    false => core.listed(epoch, 0, None)?,
+                }
                 core.close()
             })
             .await?;
@@ -433,7 +437,7 @@ impl<S: Source> Cycle<'_, S> {
         let receipts = std::mem::take(&mut waiting.receipts);
         for batch in receipts.chunks(DELETE_BATCH) {
             let deleted = delete(self.source, &self.agent.archive, &self.agent.fs, batch, self.report).await?;
-            waiting.removed += deleted.removed;
+            self.removed += deleted.removed;
             waiting.mismatch |= deleted.mismatch;
         }
         Ok(())

@@ -8,3 +8,4 @@ mod journal_corpus;
 mod recovery;
 mod rooms;
 mod support;
+mod wire_cut;

@@ -65,7 +65,7 @@ fn cut_at_every(stride: u64, mails: &[Put]) {
 
 #[test]
 fn cut_off_after_every_byte_of_a_tiny_session() {
-    cut_at_every(3, &tiny());
+    cut_at_every(1, &tiny());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod cli_errors;
 mod crash_loop;
 mod epochs;
+mod fault_io;
 mod imap_dovecot;
 mod journal_corpus;
 mod recovery;

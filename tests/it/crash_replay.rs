@@ -136,8 +136,29 @@ fn a_seal_that_was_never_synced_is_written_anew() {
     assert!(matches!(history.ops[seal - 1], Op::Sync(_)));
     let replay = Replay::new(&[Some(Fail { at: seal as u64, for_good: true, how: How::Error }), None], &end);
     let failed = replay.history.ops.iter().position(|op| matches!(op, Op::Failed(_))).unwrap();
-    for seed in 0..4 {
-        replay.cases(failed..=replay.history.ops.len(), seed);
+    for seed in 0..2 {
+        replay.cases(failed..failed + 12, seed);
+    }
+}
+
+/// The first run died, or met an error, between giving a new archive its place and making that name durable.
+/// The second one finds it there.
+#[test]
+fn the_name_of_a_new_archive_is_durable_before_its_first_commit() {
+    let (end, _) = undisturbed();
+    let bench = Bench::holding(Setup::default(), &mails());
+    let (history, _) = history::record(&bench, &[None]);
+    drop(bench);
+    let folders = |op: &Op| matches!(op, Op::SyncDir(path) if !path.ends_with("packs"));
+    let syncs = history.ops.iter().enumerate().filter(|(_, op)| folders(op)).map(|(n, _)| n as u64 + 1);
+    let syncs: Vec<u64> = syncs.collect();
+    assert!(syncs.len() >= 4, "{syncs:?}");
+    for at in syncs {
+        for for_good in [false, true] {
+            let replay = Replay::new(&[Some(Fail { at, for_good, how: How::Error }), None], &end);
+            let last = replay.history.ops.len();
+            replay.cases([last - 6, last].into_iter(), at);
+        }
     }
 }
 
@@ -150,7 +171,7 @@ fn second_runs(failures: impl Iterator<Item = Fail>, end: &State) {
         // The operations right after the failure are where the second run takes over; later ones are sampled.
         let points = (from..ops.len().min(from + 12)).chain((from + 12..=ops.len()).step_by(13));
         let mut random = Random::new(n as u64);
-        let points: Vec<usize> = points.filter(|_| random.chance(35)).collect();
+        let points: Vec<usize> = points.filter(|_| random.chance(20)).collect();
         cases += replay.cases(points.into_iter(), n as u64);
     }
     assert!(cases > 100, "{cases}");

@@ -47,7 +47,8 @@ pub async fn run<S: Source>(
     }
     for folder in &profile.folders {
         let waiting = HashSet::new();
-        let mut cycle = Cycle { agent, profile, people, source, report: &mut report, waiting, capped: 0, suspect: 0 };
+        let mut cycle =
+            Cycle { agent, profile, people, source, report: &mut report, waiting, capped: 0, suspect: 0, removed: 0 };
         let done = cycle.folder(folder).await;
         capped += cycle.capped;
         suspect += cycle.suspect;
@@ -98,6 +99,8 @@ struct Cycle<'a, S: Source> {
     capped: u64,
     /// Journal reports that could not be believed or read.
     suspect: u64,
+    /// Removed from the folder since it was opened.
+    removed: u64,
 }
 
 /// How a pass over a folder ended.
@@ -210,6 +213,7 @@ impl<S: Source> Cycle<'_, S> {
             }
         }
 
+        let exists = opened.state.exists.saturating_sub(self.removed);
         let mut at = from;
         let mut counted = 0u64;
         loop {
@@ -260,30 +264,35 @@ impl<S: Source> Cycle<'_, S> {
         // Does what was listed, with what is known below the mark, explain how many items there are?
         if from > 0 {
             let below = self.agent.archive.call(move |core| core.catalogue.present_below(id, from)).await?;
-            if below + counted != opened.state.exists {
+            if below + counted != exists {
                 return Ok(Pass::ListAll);
             }
         }
-        if from == 0 && counted < opened.state.exists {
-            // Nothing is remembered of such a listing, so the next one is complete again.
+        // What was not listed has no disposition, so the mark stays below it.
+        let unlisted = if from > 0 { 0 } else { exists.saturating_sub(counted) };
+        if unlisted > 0 {
+            self.report.listed += unlisted;
             self.report.alarms.push(format!(
-                "the gateway says that the folder holds {} items and lists only {counted}; the rest waits",
-                opened.state.exists
+                "the gateway said that the folder holds {exists} items and listed {counted}: another client \
+                 deleted some just now, or it left them out; they are looked for again"
             ));
-            return Ok(Pass::Done);
         }
-        self.finish_pass(opened, id, waiting).await?;
+        self.finish_pass(opened, id, unlisted == 0).await?;
         Ok(Pass::Done)
     }
 
-    /// Every listed item has a disposition now: move the mark, and remember the counters.
-    async fn finish_pass(&mut self, opened: &Opened, epoch: u64, waiting: &Waiting) -> Result<(), CycleError> {
+    /// Every listed item has a disposition now. When these are all that there are: move the mark, and
+    /// remember the counters.
+    async fn finish_pass(&mut self, opened: &Opened, epoch: u64, complete: bool) -> Result<(), CycleError> {
         let next = opened.state.next;
-        let exists = opened.state.exists.saturating_sub(waiting.removed);
+        let exists = opened.state.exists.saturating_sub(self.removed);
         self.agent
             .archive
             .call(move |core| {
-                core.listed(epoch, next, Some((next, exists)))?;
+                match complete {
+                    true => core.listed(epoch, next, Some((next, exists)))?,
+                    false => core.listed(epoch, 0, None)?,
+                }
                 core.close()
             })
             .await?;
@@ -492,7 +501,7 @@ impl<S: Source> Cycle<'_, S> {
         let receipts = std::mem::take(&mut waiting.receipts);
         for batch in receipts.chunks(DELETE_BATCH) {
             let deleted = delete(self.source, &self.agent.archive, &self.agent.fs, batch, self.report).await?;
-            waiting.removed += deleted.removed;
+            self.removed += deleted.removed;
             waiting.mismatch |= deleted.mismatch;
         }
         Ok(())

@@ -124,8 +124,9 @@ fn serve(slot: usize, work: &Mutex<Receiver<Work>>, archive: &Handle, guard: &Gu
 
 fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut Encoder) -> Result<(), ArchiveError> {
     let Work { seen, bytes, peer, fetched, people, reply, failed: _, notes } = work;
-    let io =
-        |error: std::io::Error| ArchiveError::new(ErrorKind::Failed, format!("cannot read a fetched item: {error}"));
+    let io = |error: std::io::Error| ArchiveError::of_io(format!("cannot read a fetched item: {error}"), &error);
+    let noting =
+        |error: std::io::Error| ArchiveError::of_io(format!("cannot note which item is decoded: {error}"), &error);
     let digest = sha256(&bytes).map_err(io)?;
     let care = guard.care(&seen);
     let decoded = match care {
@@ -134,7 +135,7 @@ fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut E
                 told_to_abort(&bytes);
                 journal::decode(&bytes).map_err(|error| error.to_string())
             })
-            .map_err(io)?,
+            .map_err(noting)?,
         Care::Undecoded => Err("gatepost ended twice while it decoded this item".into()),
     };
     let (leaves, outcome) = match decoded {
@@ -176,7 +177,7 @@ fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut E
     // The bytes go; their share of the window stays taken until the archive wrote them.
     let hold: Box<dyn Send> = Box::new(bytes.into_permit());
     if care == Care::Alone {
-        guard.settled(&seen).map_err(io)?;
+        guard.settled(&seen).map_err(noting)?;
     }
     archive.submit(Submission { seen, peer, fetched, item, outcome, reply, hold: Some(hold) })
 }

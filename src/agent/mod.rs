@@ -16,7 +16,7 @@ mod window;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::archive::{ArchiveError, ErrorKind, Handle};
+use crate::archive::{ArchiveError, Handle};
 use crate::base::clock::Clock;
 use crate::base::fsio::Fs;
 use crate::sources::{Intake, SourceError};
@@ -73,9 +73,9 @@ pub enum CycleError {
 }
 
 impl CycleError {
-    /// A step that the fault plan made fail.
+    /// What the agent itself could not write down, or a step that the fault plan made fail.
     fn told(tried: &str, error: &std::io::Error) -> CycleError {
-        CycleError::Archive(ArchiveError::new(ErrorKind::Failed, format!("cannot {tried}: {error}")))
+        CycleError::Archive(ArchiveError::of_io(format!("cannot {tried}: {error}"), error))
     }
 
     pub fn hint(&self) -> Option<&str> {

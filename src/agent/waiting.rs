@@ -15,8 +15,6 @@ pub struct Waiting {
     pub notes: mpsc::UnboundedSender<Note>,
     pub outstanding: u64,
     pub receipts: Vec<Receipt>,
-    /// Removed from the gateway in this pass.
-    pub removed: u64,
     pub mismatch: bool,
 }
 
@@ -34,7 +32,6 @@ impl Waiting {
             notes,
             outstanding: 0,
             receipts: Vec::new(),
-            removed: 0,
             mismatch: false,
         }
     }

@@ -97,30 +97,36 @@ impl Catalogue {
     }
 
     fn with_schema(db: Connection, archive: uuid::Uuid) -> Result<Catalogue> {
+        // In one transaction: what is interrupted leaves a file with nothing in it.
+        db.execute_batch("BEGIN IMMEDIATE")?;
         db.execute_batch(SCHEMA)?;
         let mut meta = db.prepare("INSERT INTO meta VALUES (?1, ?2)")?;
         meta.execute(params!["schema", SCHEMA_VERSION.to_string()])?;
         meta.execute(params!["archive", archive.to_string()])?;
         drop(meta);
+        db.execute_batch("COMMIT")?;
         Ok(Catalogue { db })
+    }
+
+    /// Whether it holds nothing at all, or is this archive's and has never acknowledged a commit.
+    pub fn was_never_used(path: &Path, archive: uuid::Uuid) -> Result<bool> {
+        let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        match db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)) {
+            Ok(0) => return Ok(true),
+            Ok(_) => {}
+            // No database: some other file.
+            Err(_) => return Ok(false),
+        }
+        match (Catalogue { db }).checked(archive) {
+            Ok(catalogue) => Ok(catalogue.acknowledged()?.is_none()),
+            Err(_) => Ok(false),
+        }
     }
 
     pub fn open(path: &Path, archive: uuid::Uuid) -> Result<Catalogue> {
         let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         tune(&db)?;
         Catalogue { db }.checked(archive)
-    }
-
-    /// Nothing was ever committed to it; false also when that cannot be told.
-    pub(super) fn is_blank(path: &Path) -> bool {
-        if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0) {
-            return true;
-        }
-        let count = || -> rusqlite::Result<i64> {
-            let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-            db.query_row("SELECT (SELECT count(*) FROM commits) + (SELECT count(*) FROM items)", [], |row| row.get(0))
-        };
-        matches!(count(), Ok(0))
     }
 
     /// The catalogue of an archive, for readers.

@@ -551,13 +551,10 @@ impl Core {
         self.in_doubt = true;
         self.catalogue.commit()?;
         self.in_doubt = false;
-        // Last: a pack that is cut back after an error must not be read-only. Without the mark it is sealed
-        // all the same.
-        if let Some(pack) = &mut self.pack {
-            pack.file.set_read_only().tried("make read-only", &path)?;
-        }
-        self.pack = None;
-        Ok(())
+        // Acknowledged: from here on no failure may cut it. And read-only not before, for one whose seal
+        // failed is written by the next run.
+        let Some(mut pack) = self.pack.take() else { return Ok(()) };
+        pack.file.set_read_only().tried("make read-only", &path)
     }
 }
 

@@ -45,7 +45,11 @@ impl ArchiveError {
 
     /// An I/O error, with what was tried.
     pub fn io(tried: &str, path: &Path, error: &io::Error) -> ArchiveError {
-        let what = format!("cannot {tried} {}: {error}", path.display());
+        ArchiveError::of_io(format!("cannot {tried} {}: {error}", path.display()), error)
+    }
+
+    /// An I/O error that is told in these words.
+    pub fn of_io(what: String, error: &io::Error) -> ArchiveError {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 ArchiveError::new(ErrorKind::NoSpace, what).hint(

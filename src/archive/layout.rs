@@ -176,16 +176,18 @@ impl Layout {
         };
         let identity = Identity { format: FORMAT, features: 0, archive: uuid::Uuid::new_v4(), created: now };
         if into_empty {
+            self.remove_catalogue_of(self)?;
             self.remove_half_made()?;
             self.fill(fs, self, &identity)?;
-            fs.sync_dir(&self.root).tried("sync", &self.root)?;
+            self.make_name_durable(fs)?;
             return Ok(identity);
         }
-        std::fs::create_dir_all(&parent).tried("create", &parent)?;
+        fs.create_dir_all(&parent).tried("create", &parent)?;
         let mut name = std::ffi::OsString::from(".");
         name.push(self.root.file_name().unwrap_or("archive".as_ref()));
         name.push(".new");
         let prepared = Layout::new(&parent.join(name), None);
+        self.remove_catalogue_of(&prepared)?;
         if prepared.root.exists() {
             prepared.remove_half_made()?;
             std::fs::remove_dir(&prepared.root).tried("remove", &prepared.root)?;
@@ -193,7 +195,7 @@ impl Layout {
         fs.create_dir(&prepared.root).tried("create", &prepared.root)?;
         self.fill(fs, &prepared, &identity)?;
         fs.rename(&prepared.root, &self.root).tried("create", &self.root)?;
-        fs.sync_dir(&parent).tried("sync", &parent)?;
+        self.make_name_durable(fs)?;
         Ok(identity)
     }
 
@@ -209,31 +211,84 @@ impl Layout {
                 Err(_) => place.catalogue.clone(),
             }
         } else {
-            // A blank one was left by an attempt that was interrupted.
-            if self.catalogue.exists() && Catalogue::is_blank(&self.catalogue) {
-                std::fs::remove_file(&self.catalogue).tried("remove", &self.catalogue)?;
-            }
-            if self.catalogue.exists() {
-                return Err(ArchiveError::new(
-                    ErrorKind::Unusable,
-                    format!("a new archive cannot use the catalogue {}: it is another one's", self.catalogue.display()),
-                )
-                .hint("move that file away, or correct `[archive] path` and `catalogue`"));
-            }
             self.catalogue.clone()
         };
-        drop(Catalogue::create(&catalogue, identity.archive)?);
         let mut json = serde_json::to_vec_pretty(identity)
             .map_err(|error| ArchiveError::new(ErrorKind::Failed, error.to_string()))?;
         json.push(b'\n');
-        fs.write_durably(&place.identity_file(), &json).tried("write", &place.identity_file())
+        let making = place.root.join(MAKING);
+        fs.write_durably(&making, &json).tried("write", &making)?;
+        drop(Catalogue::create(&catalogue, identity.archive)?);
+        fs.rename(&making, &place.identity_file()).tried("write", &place.identity_file())?;
+        fs.sync_dir(&place.root).tried("sync", &place.root)
+    }
+
+    /// Makes the names durable by which the archive is found. Before its first commit, whoever made it: the
+    /// process that did may have ended before its own sync.
+    pub(super) fn make_name_durable(&self, fs: &Fs) -> Result<()> {
+        for folder in self.root.ancestors().skip(1) {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            match fs.sync_dir(folder) {
+                // Not ours to read, or of a kind that knows no sync: no name in it is of our making.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::PermissionDenied
+                            | io::ErrorKind::InvalidInput
+                            | io::ErrorKind::Unsupported
+                            | io::ErrorKind::ReadOnlyFilesystem
+                    ) => {}
+                done => done.tried("sync", folder)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A catalogue elsewhere is made before the archive gets its place. One that belongs to the interrupted
+    /// attempt in `prepared` never was an archive's and goes; any other one is somebody's and stays.
+    fn remove_catalogue_of(&self, prepared: &Layout) -> Result<()> {
+        if self.catalogue_is_inside() || !self.catalogue.exists() {
+            return Ok(());
+        }
+        let interrupted = [prepared.root.join(MAKING), prepared.identity_file()]
+            .iter()
+            .find_map(|path| serde_json::from_slice::<Identity>(&std::fs::read(path).ok()?).ok())
+            .map(|identity| identity.archive);
+        let nobodys = match interrupted {
+            Some(archive) => Catalogue::was_never_used(&self.catalogue, archive)?,
+            None => false,
+        };
+        if !nobodys {
+            return Err(ArchiveError::new(
+                ErrorKind::Unusable,
+                format!("a new archive cannot use the catalogue {}: it is another one's", self.catalogue.display()),
+            )
+            .hint("move that file away, or correct `[archive] path` and `catalogue`"));
+        }
+        // The database first: SQLite throws a log away that stands beside none.
+        for suffix in ["", "-wal", "-shm"] {
+            let mut path = self.catalogue.clone().into_os_string();
+            path.push(suffix);
+            let path = PathBuf::from(path);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(ArchiveError::io("remove", &path, &error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 
+/// What `archive.json` is called until everything else is there.
+const MAKING: &str = "archive.making.json";
+
 /// Files that a half-made archive may hold.
-const HALF_MADE: [&str; 6] = [
+const HALF_MADE: [&str; 7] = [
     "archive.json",
-    ".archive.json.tmp",
+    MAKING,
+    ".archive.making.json.tmp",
     "catalogue.sqlite3",
     "catalogue.sqlite3-wal",
     "catalogue.sqlite3-shm",

@@ -269,6 +269,9 @@ impl Core {
             since: self.clock.now(),
             because,
         }))?;
+        // Durable before an item of it is decoded: the notes of the decoding guard name epochs by number, and
+        // a process that ends while it decodes must not leave the number to another gateway.
+        self.close()?;
         Ok(Epoch { id, generation, alarm, state: None, listed_to: 0, highest: 0 })
     }
 

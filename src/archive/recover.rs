@@ -143,6 +143,18 @@ pub(super) fn has_later_commit(file: &FsFile, pack: u64, from: u64, next: u64) -
     Ok(false)
 }
 
+/// Whether index and seal after the last batch, which ends at `end`, are what they should be.
+fn is_whole_seal(file: &FsFile, pack: u64, end: u64, place: Place, record: &Record) -> Result<bool> {
+    let (index, sha256) = super::core::index_of(file, pack, end)?;
+    let expected = frame::encode_index(&index);
+    let mut found = vec![0u8; expected.len()];
+    if place.offset != end + expected.len() as u64 {
+        return Ok(false);
+    }
+    file.read_exact_at(end, &mut found).tried("read", file.path())?;
+    Ok(found == expected && matches!(record, Record::Seal(seal) if seal.bytes == end && seal.sha256 == sha256))
+}
+
 impl Core {
     /// Opens an archive, alone, and brings catalogue and packs together. The strings say what was mended.
     pub(super) fn open(options: OpenOptions) -> Result<(Core, Vec<String>)> {
@@ -159,6 +171,9 @@ impl Core {
         let catalogue = open_catalogue(&layout, identity.archive)?;
         let known = KnownChunks::new(Catalogue::open_to_read(&layout.catalogue, identity.archive)?);
         let ack = catalogue.acknowledged()?;
+        if ack.is_none() {
+            layout.make_name_durable(&fs)?;
+        }
         let next_item = catalogue.last_item()? + 1;
         let encoder = Encoder::new().tried("compress for", &layout.root)?;
         let head = ack.map_or(Head { seq: 0, hash: frame::genesis(identity.archive) }, |ack| ack.head);
@@ -198,6 +213,10 @@ impl Core {
         };
         self.last_pack = no.saturating_sub(1).max(ack.map_or(0, |ack| ack.pack));
         let mut taken = 0u64;
+        let last = there.last().copied().unwrap_or(0);
+        if let Some(missing) = (no..=last).find(|no| !there.contains(no)) {
+            return Err(ArchiveError::damaged(format!("pack {missing:06} is missing and later ones are there")));
+        }
         while there.contains(&no) {
             let newest = there.last() == Some(&no);
             let path = self.layout.pack(no);
@@ -210,6 +229,15 @@ impl Core {
                 match next_batch(&mut scan, self.head)? {
                     Next::End => break,
                     Next::Seal { place, record } => {
+                        if !self.is_sealed(no)? {
+                            // On its word the pack's length is acknowledged. A part of it may not have
+                            // reached the disk, and all of it may be in the page cache only.
+                            if !is_whole_seal(&reader, no, end, place, &record)? {
+                                torn = Some("its index and its seal are not whole".to_owned());
+                                break;
+                            }
+                            renew(&self.fs, &self.layout, &reader, end..scan.at)?;
+                        }
                         sealed = true;
                         end = scan.at;
                         if !self.is_sealed(no)? {
@@ -243,19 +271,16 @@ impl Core {
             }
             self.last_pack = self.last_pack.max(no);
             if end == 0 {
-                // Nothing of it was ever committed: it went aside as a whole, or was still empty; the number
-                // is free again.
-                if path.exists() {
-                    drop(reader);
-                    self.packs.close(no);
-                    self.fs.remove(&path).tried("remove", &path)?;
-                    let folder = self.layout.packs();
-                    self.fs.sync_dir(&folder).tried("sync", &folder)?;
-                }
+                // Nothing of it was ever committed: it is gone, and its number is free again.
                 self.last_pack = no - 1;
                 break;
             }
-            if !sealed {
+            if sealed {
+                // The process may have ended between the seal and this.
+                if !std::fs::metadata(&path).tried("read", &path)?.permissions().readonly() {
+                    self.fs.open(&path).and_then(|mut file| file.set_read_only()).tried("seal", &path)?;
+                }
+            } else {
                 // A seal that failed half-way may have left it read-only.
                 self.fs.make_writable(&path).tried("make writable", &path)?;
                 let file = self.fs.open(&path).tried("open", &path)?;
@@ -266,9 +291,6 @@ impl Core {
             }
             no += 1;
             at = 0;
-        }
-        if let Some(later) = there.iter().find(|later| **later > no) {
-            return Err(ArchiveError::damaged(format!("pack {no:06} is missing, and pack {later:06} is there")));
         }
         if taken > 0 {
             mended.push(format!("{taken} complete batches were found in the packs and taken over into the catalogue"));

@@ -40,14 +40,22 @@ pub enum Op {
     Remove(PathBuf),
     /// A place in the program between operations: `catalogue committed`, `gateway deleted` …
     Step(&'static str),
+    /// It was told to fail. A failed sync matters to whoever replays the record: what it was to write may
+    /// never reach the disk, not even by the next sync that succeeds.
+    Failed(Box<Op>),
 }
 
+/// Called with each operation just before it is recorded and done, and with its number in the record.
+pub type Watch = Arc<dyn Fn(usize, &Op) + Send + Sync>;
+
 /// What goes wrong, and when. Counted from 1 over all operations and steps.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Plan {
     pub exit_at: Option<u64>,
     pub fail: Option<Fail>,
     pub record: bool,
+    /// Needs `record`.
+    pub watch: Option<Watch>,
 }
 
 #[derive(Clone, Debug)]
@@ -150,10 +158,16 @@ impl Fs {
             && (state.count == fail.at || (fail.for_good && state.count > fail.at))
         {
             state.failed = true;
+            if faults.plan.record {
+                state.record.push(Op::Failed(Box::new(op())));
+            }
             return Verdict::Fail(fail.how);
         }
         if faults.plan.record {
             let op = op();
+            if let Some(watch) = &faults.plan.watch {
+                watch(state.record.len(), &op);
+            }
             state.record.push(op);
         }
         Verdict::Go
@@ -179,6 +193,21 @@ impl Fs {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(path)
+    }
+
+    /// Makes a folder with all that is missing above it, open to whom the process's mask allows.
+    pub fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        if path.as_os_str().is_empty() || path.is_dir() {
+            return Ok(());
+        }
+        let parent = path.parent().unwrap_or(Path::new(""));
+        self.create_dir_all(parent)?;
+        self.check(|| Op::CreateDir(path.to_owned()))?;
+        match std::fs::create_dir(path) {
+            // Somebody else was quicker.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            done => done,
+        }
     }
 
     /// A new file, private to the owner; an error when the name is taken.

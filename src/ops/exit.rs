@@ -71,9 +71,13 @@ pub fn of_archive(kind: ErrorKind) -> Exit {
     }
 }
 
+pub fn of_source(error: &SourceError) -> Exit {
+    if error.no_space { Exit::NoSpace } else { Exit::Gateway }
+}
+
 pub fn of_cycle(error: &CycleError) -> Exit {
     match error {
-        CycleError::Source(_) => Exit::Gateway,
+        CycleError::Source(error) => of_source(error),
         CycleError::Archive(error) => of_archive(error.kind),
     }
 }
@@ -87,7 +91,7 @@ impl From<ArchiveError> for Failure {
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Failure {
         let refused = error.retry == crate::sources::Retry::Operator;
-        Failure { exit: Exit::Gateway, what: error.to_string(), hint: error.hint, refused }
+        Failure { exit: of_source(&error), what: error.to_string(), hint: error.hint, refused }
     }
 }
 

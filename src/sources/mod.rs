@@ -226,6 +226,8 @@ pub struct SourceError {
     pub what: String,
     pub answer: String,
     pub hint: Option<String>,
+    /// It was this machine's disk that is full.
+    pub no_space: bool,
 }
 
 /// One line of `check`.

@@ -63,13 +63,17 @@ impl Failure {
                 Retry::Operator,
                 Some("somebody else uses this mailbox: set `sole_client = false`, or let nobody else delete there"),
             ),
-            Failure::Local(_) => (
+            Failure::Local(_) => {
+                (Scope::Profile, Retry::Operator, Some("check the rights of the folder for temporary files"))
+            }
+            Failure::NoSpace(_) => (
                 Scope::Profile,
-                Retry::Operator,
-                Some("check the space and the rights of the folder for temporary files"),
+                Retry::Later,
+                Some("make room on the archive's volume; nothing was lost, what was not archived is fetched again"),
             ),
         };
-        SourceError { scope, retry, what: what.into(), answer, hint: hint.map(str::to_owned) }
+        let no_space = matches!(self, Failure::NoSpace(_));
+        SourceError { scope, retry, what: what.into(), answer, hint: hint.map(str::to_owned), no_space }
     }
 }
 
@@ -81,6 +85,7 @@ pub(super) fn net_error(error: &NetError, what: impl Into<String>) -> SourceErro
         what: what.into(),
         answer: error.to_string(),
         hint: error.hint(),
+        no_space: false,
     }
 }
 
@@ -97,5 +102,6 @@ pub(super) fn operator(
         what: what.into(),
         answer: answer.into(),
         hint: hint.map(str::to_owned),
+        no_space: false,
     }
 }

@@ -40,6 +40,9 @@ pub(super) enum Failure {
     Protocol(String),
     #[error("{0}")]
     Local(String),
+    /// This machine's disk is full.
+    #[error("{0}")]
+    NoSpace(String),
     #[error("the connection was given up after an earlier error")]
     GivenUp,
     /// On this side nobody takes items any more.
@@ -283,9 +286,28 @@ fn of_io(error: &io::Error) -> Failure {
         Some(fault @ Fault::Silent(_)) => Failure::Silent(fault.to_string()),
         Some(fault @ Fault::CutOff) => Failure::Io(fault.to_string()),
         Some(fault @ Fault::Protocol(_)) => Failure::Protocol(fault.to_string()),
-        Some(fault @ Fault::Spool(_)) => Failure::Local(fault.to_string()),
+        Some(fault @ Fault::Spool(error)) => match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::NoSpace(fault.to_string()),
+            _ => Failure::Local(fault.to_string()),
+        },
         // The parser's own errors have no type either; their text holds the server's whole answer.
         None if error.kind() == io::ErrorKind::Other => Failure::Protocol(clean(&error.to_string())),
         None => Failure::Io(format!("the connection broke: {}", clean(&error.to_string()))),
+    }
+}
+
+#[cfg(test)]
+mod no_space_tests {
+    use super::*;
+    use crate::sources::{Retry, Scope};
+
+    #[test]
+    fn a_full_disk_under_the_spool_is_not_the_gateways_fault() {
+        for (kind, no_space) in [(io::ErrorKind::StorageFull, true), (io::ErrorKind::PermissionDenied, false)] {
+            let failure = of_io(&Fault::Spool(kind.into()).into());
+            let error = failure.into_error("downloading", Scope::Mailbox, Retry::Later);
+            assert_eq!(error.no_space, no_space, "{error}");
+            assert!(error.hint.is_some());
+        }
     }
 }

@@ -1,7 +1,11 @@
 //! What the tests stand on: real servers on loopback, with temporary state.
 
 pub mod agent;
+pub mod bench;
+pub mod disk;
 pub mod dovecot;
+pub mod history;
+pub mod mails;
 pub mod reports;
 pub mod tamper;
 

@@ -10,7 +10,7 @@ use crate::archive::{Filing, Folder, PersonRecord};
 use crate::base::address::Address;
 use crate::journal::{Decoded, flags};
 use crate::mail::envelope::{Envelope, Via};
-use crate::people::{NonInternal, UNASSIGNED, UnknownInternal, Who};
+use crate::people::{NonInternal, Origin, PersonId, UNASSIGNED, UnknownInternal, Who};
 use crate::people::{People, created_person};
 
 /// Flags of reports whose envelope was not used.
@@ -57,7 +57,13 @@ pub fn route(decoded: &Decoded, people: &People) -> Routing {
             }
             continue;
         };
-        let person = match people.who(&address) {
+        let who = match people.who(&address) {
+            // Who got an archive by rule is known only once a proven envelope named them. What proves nothing
+            // is not filed by that: else it would hang on what was downloaded before.
+            Who::Owner(id) if decoded.degraded && is_by_rule(people, &id) => Who::UnknownInternal,
+            who => who,
+        };
+        let person = match who {
             Who::External | Who::Machine => continue,
             Who::Owner(id) => {
                 any_internal = true;
@@ -130,6 +136,10 @@ fn nobodys(because: &str) -> String {
     format!("{because}: an address of ours that nobody owns")
 }
 
+fn is_by_rule(people: &People, id: &PersonId) -> bool {
+    people.get(id).is_some_and(|person| person.addresses.values().all(|origin| *origin == Origin::Rule))
+}
+
 /// Who claims a copy, in the order in which reasons are preferred.
 fn claims(envelope: &Envelope) -> impl Iterator<Item = Claim<'_>> {
     let sender = envelope.sender.as_deref().map(|address| (address, "sender"));
@@ -162,15 +172,15 @@ fn claims(envelope: &Envelope) -> impl Iterator<Item = Claim<'_>> {
 }
 
 fn record_of(person: &crate::people::Person) -> PersonRecord {
-    let origin = person.addresses.values().next().copied().unwrap_or(crate::people::Origin::Config);
+    let origin = person.addresses.values().next().copied().unwrap_or(Origin::Config);
     PersonRecord {
         person: person.id.0.clone(),
         name: person.name.clone(),
         addresses: person.addresses.keys().map(|address| address.to_string()).collect(),
         origin: match origin {
-            crate::people::Origin::Config => "config",
-            crate::people::Origin::Csv => "csv",
-            crate::people::Origin::Rule => "rule",
+            Origin::Config => "config",
+            Origin::Csv => "csv",
+            Origin::Rule => "rule",
         }
         .into(),
     }

@@ -85,7 +85,7 @@ fn people(global: &Global) -> Result<People, Failure> {
         return Ok(People::build(&PeopleOptions::default(), &[])?);
     }
     let settings = wiring::settings(global)?;
-    // Whoever has an archive by rule is known to the next cycle, so also here.
+    // As in a cycle: whoever has an archive by rule is known.
     let catalogue = crate::archive::Catalogue::of(&wiring::layout_of(&settings.archive)).ok();
     wiring::people(&settings, catalogue.as_ref())
 }

@@ -85,17 +85,20 @@ impl Guard {
         let at = (slot * SLOT) as u64;
         let mut text = note(seen).into_bytes();
         text.resize(SLOT, 0);
-        let decoded = if care == Care::Alone {
-            let _alone = self.alone.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let noted = || {
             write_at(&self.notes, at, &text)?;
-            decode()
+            let decoded = decode();
+            write_at(&self.notes, at, &[0u8; SLOT])?;
+            Ok(decoded)
+        };
+        // The note goes before the lock does: the next item, decoded alone, must not find an innocent's.
+        if care == Care::Alone {
+            let _alone = self.alone.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+            noted()
         } else {
             let _shared = self.alone.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-            write_at(&self.notes, at, &text)?;
-            decode()
-        };
-        write_at(&self.notes, at, &[0u8; SLOT])?;
-        Ok(decoded)
+            noted()
+        }
     }
 
     /// The item is durable; a suspect that was decoded, or quarantined, is suspect no more.

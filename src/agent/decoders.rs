@@ -103,7 +103,7 @@ fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut E
         Care::Ordinary | Care::Alone => guard
             .watch(slot, &seen, care, || {
                 told_to_abort(&bytes);
-                journal::decode(&bytes).map_err(|error| error.to_string())
+                journal::decode(&bytes, &route::decode_options(&people)).map_err(|error| error.to_string())
             })
             .map_err(io)?,
         Care::Undecoded => Err("gatepost ended twice while it decoded this item".into()),
@@ -117,7 +117,7 @@ fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut E
             let outcome = match routing.excluded {
                 Some(rule) => Outcome::Exclude { rule, envelope: decoded.envelope.clone() },
                 None => Outcome::Message {
-                    message: Box::new(stored(&decoded)),
+                    message: Box::new(StoredMessage { flags: routing.flags_of(&decoded), ..stored(&decoded) }),
                     filings: routing.filings,
                     people: routing.people,
                     rules: route::RULES,

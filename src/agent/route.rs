@@ -8,10 +8,10 @@ use std::collections::HashSet;
 
 use crate::archive::{Filing, Folder, PersonRecord};
 use crate::base::address::Address;
-use crate::journal::Decoded;
+use crate::journal::{DecodeOptions, Decoded, flags};
 use crate::mail::envelope::{Envelope, Via};
-use crate::people::{NonInternal, UNASSIGNED, UnknownInternal, Who};
-use crate::people::{People, created_person};
+use crate::people::{NonInternal, UNASSIGNED, UnauthenticatedSender, UnknownInternal, Who};
+use crate::people::{People, created_person, tags};
 
 /// Version of these rules; recorded with each filing.
 pub const RULES: u32 = 1;
@@ -25,6 +25,21 @@ pub struct Routing {
     pub excluded: Option<String>,
     /// More people would have been created than one item may.
     pub capped: bool,
+    /// A sender of ours in a mail that came from outside without authentication.
+    pub unauthenticated: bool,
+}
+
+impl Routing {
+    /// The item's flags with what was found when filing it.
+    pub fn flags_of(&self, decoded: &Decoded) -> Vec<String> {
+        let found = self.unauthenticated.then(|| flags::UNAUTHENTICATED_SENDER.to_owned());
+        decoded.flags.iter().cloned().chain(found).collect()
+    }
+}
+
+/// The options that follow from who is who: what was delivered to a gateway's own address says nothing.
+pub fn decode_options(people: &People) -> DecodeOptions {
+    DecodeOptions { journal_addresses: people.never_owners().cloned().collect(), ..DecodeOptions::default() }
 }
 
 /// One address that may own a copy.
@@ -42,9 +57,35 @@ pub fn route(decoded: &Decoded, people: &People) -> Routing {
     let mut any_internal = false;
     let mut unassigned = None;
     let may_create = !decoded.degraded;
+    let is_draft = decoded.flags.iter().any(|flag| flag == flags::DRAFT);
+    // Why an address of ours was left without the copy that it would own.
+    let mut withheld = None;
     for claim in claims(&decoded.envelope) {
-        let Some(address) = Address::parse(claim.address) else { continue };
-        let person = match people.who(&address) {
+        let is_sent = claim.folder == Folder::Sent;
+        let parsed = Address::parse(claim.address);
+        let who = match &parsed {
+            Some(address) if is_sent => people.who(address),
+            Some(address) => people.who_received(address),
+            None => people.who_by_name(claim.address).unwrap_or(Who::External),
+        };
+        if is_sent && matches!(who, Who::Owner(_) | Who::UnknownInternal) {
+            if is_draft {
+                withheld = Some("a draft is never filed under Sent");
+                continue;
+            }
+            // An owner's private address is no address that only our own servers may use.
+            if decoded.anonymous && parsed.as_ref().is_some_and(|address| people.is_internal(address)) {
+                routing.unauthenticated = true;
+                match people.unauthenticated_sender() {
+                    UnauthenticatedSender::Flag => {}
+                    UnauthenticatedSender::NoSent => {
+                        withheld = Some("unauthenticated_sender = \"no_sent\"");
+                        continue;
+                    }
+                }
+            }
+        }
+        let person = match who {
             Who::External | Who::Machine => continue,
             Who::Owner(id) => {
                 any_internal = true;
@@ -59,8 +100,8 @@ pub fn route(decoded: &Decoded, people: &People) -> Routing {
                 any_internal = true;
                 match people.unknown_internal() {
                     UnknownInternal::Exclude => continue,
-                    UnknownInternal::Create if may_create => {
-                        let person = created_person(&address);
+                    UnknownInternal::Create if may_create && may_open(parsed.as_ref()) => {
+                        let Some(person) = parsed.as_ref().map(created_person) else { continue };
                         let is_new = !created.contains(&person.id.0);
                         if is_new && created.len() >= people.create_max_per_item() {
                             routing.capped = true;
@@ -90,7 +131,10 @@ pub fn route(decoded: &Decoded, people: &People) -> Routing {
         routing.filings.push(Filing { person: UNASSIGNED.into(), folder, because });
     }
     if routing.filings.is_empty() {
-        if any_internal {
+        if let Some(why) = withheld {
+            routing.people.push(unassigned_person());
+            routing.filings.push(Filing { person: UNASSIGNED.into(), folder: Folder::Inbox, because: why.into() });
+        } else if any_internal {
             routing.excluded = Some("unknown_internal = \"exclude\"".into());
         } else {
             match people.non_internal() {
@@ -107,6 +151,11 @@ pub fn route(decoded: &Decoded, people: &People) -> Routing {
         }
     }
     routing
+}
+
+/// Whether an address may name an archive: one that a machine made for one mail would open one for each mail.
+fn may_open(address: Option<&Address>) -> bool {
+    address.is_some_and(|address| !tags::is_made(&tags::base(address)))
 }
 
 /// Who claims a copy, in the order in which reasons are preferred.

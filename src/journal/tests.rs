@@ -26,6 +26,10 @@ fn report(envelope: &str, original_header: &str, original: &str) -> String {
     )
 }
 
+fn run(item: &dyn ByteSource) -> Result<Decoded, DecodeError> {
+    decode(item, &DecodeOptions::default())
+}
+
 const ORIGINAL: &str = "Message-ID: <1@x>\r\nDate: Tue, 3 Mar 2026 09:15:00 +0100\r\nSubject: x\r\n\r\nText\r\n";
 
 fn quick<T>(work: impl FnOnce() -> T) -> T {
@@ -38,7 +42,7 @@ fn quick<T>(work: impl FnOnce() -> T) -> T {
 #[test]
 fn what_is_no_mail_is_refused_with_a_reason() {
     for junk in [&b""[..], b"\r\n", b"\0\xff\0\xff", b"\x89PNG\r\n\x1a\n\0\0\0", b"no header here\n\nSubject: body\n"] {
-        let error = decode(&junk.to_vec()).unwrap_err();
+        let error = run(&junk.to_vec()).unwrap_err();
         assert!(error.to_string().starts_with("no header fields"), "{error}");
     }
 }
@@ -47,10 +51,10 @@ fn what_is_no_mail_is_refused_with_a_reason() {
 fn a_hundred_thousand_recipients() {
     let lines: String = (0..100_000).map(|n| format!("Bcc: user{n}@corp.example\r\n")).collect();
     let item = report(&lines, "", ORIGINAL).into_bytes();
-    let decoded = quick(|| decode(&item).unwrap());
+    let decoded = quick(|| run(&item).unwrap());
     assert_eq!(decoded.envelope.recipients.len(), 100_000);
     let header: String = (0..30_000).map(|n| format!("\r\n user{n}@corp.example,")).collect();
-    let decoded = quick(|| decode(&format!("To:{header}\r\n\r\n").into_bytes()).unwrap());
+    let decoded = quick(|| run(&format!("To:{header}\r\n\r\n").into_bytes()).unwrap());
     assert_eq!(decoded.envelope.recipients.len(), 30_000);
 }
 
@@ -58,18 +62,18 @@ fn a_hundred_thousand_recipients() {
 fn a_two_megabyte_header() {
     let filler = format!("X-Filler: {}\r\n", "x".repeat(80)).repeat(22_000);
     let item = report("To: b@corp.example\r\n", "", &format!("{filler}{ORIGINAL}")).into_bytes();
-    let decoded = quick(|| decode(&item).unwrap());
+    let decoded = quick(|| run(&item).unwrap());
     assert_eq!((decoded.format, decoded.summary.subject.as_str()), (Format::Exchange, "x"));
     assert!(decoded.flags.is_empty());
     let folded = format!("Subject:{}\r\n\r\n", "\r\n =?utf-8?q?x".repeat(200_000));
-    quick(|| decode(&folded.into_bytes()).unwrap());
+    quick(|| run(&folded.into_bytes()).unwrap());
 }
 
 #[test]
 fn fifty_thousand_nested_messages_in_a_report() {
     let nest = "Content-Type: message/rfc822\r\n\r\n".repeat(50_000);
     let item = report("To: b@corp.example\r\n", "", &format!("Message-ID: <1@x>\r\n{nest}")).into_bytes();
-    let decoded = quick(|| decode(&item).unwrap());
+    let decoded = quick(|| run(&item).unwrap());
     assert_eq!(decoded.format, Format::Exchange);
     assert_eq!(decoded.flags, [flags::LIMITS_MET]);
     assert_eq!(decoded.original.size as usize, nest.len() + "Message-ID: <1@x>\r\n".len());
@@ -89,14 +93,14 @@ fn windows_give_what_the_whole_gives() {
         report("To: b@corp.example\r\n", "Content-Transfer-Encoding: base64\r\n", &encoded_base64),
         report("To: b@corp.example\r\n", "Content-Transfer-Encoding: base64\r\n", &encoded),
     ] {
-        let whole = decode(&item.clone().into_bytes()).unwrap();
-        let windowed = decode(&Windowed(item.into_bytes())).unwrap();
+        let whole = run(&item.clone().into_bytes()).unwrap();
+        let windowed = run(&Windowed(item.into_bytes())).unwrap();
         assert_eq!(whole.original, windowed.original);
         assert_eq!(whole.original.sha256, Digest::of(encoded.as_bytes()));
         assert_eq!(whole.canonical, windowed.canonical);
         assert_eq!(whole.leaves, windowed.leaves);
         assert_eq!(whole.flags, windowed.flags);
-        assert_eq!(whole.canonical, decode(&encoded.clone().into_bytes()).unwrap().canonical, "a plain copy unites");
+        assert_eq!(whole.canonical, run(&encoded.clone().into_bytes()).unwrap().canonical, "a plain copy unites");
     }
 }
 
@@ -106,7 +110,7 @@ fn only_direct_children_count() {
     let item = format!(
         "Content-Type: multipart/mixed; boundary=o\r\n\r\n--o\r\n\r\nSee below\r\n--o\r\nContent-Type: message/rfc822\r\n\r\n{inner}\r\n--o--\r\n"
     );
-    let decoded = decode(&item.into_bytes()).unwrap();
+    let decoded = run(&item.into_bytes()).unwrap();
     assert_eq!((decoded.format, decoded.original.range.start), (Format::Plain, 0));
 }
 
@@ -121,7 +125,7 @@ fn a_failing_read_is_an_error() {
             Err(io::ErrorKind::Other.into())
         }
     }
-    assert!(decode(&Broken).unwrap_err().to_string().starts_with("reading the item failed"));
+    assert!(run(&Broken).unwrap_err().to_string().starts_with("reading the item failed"));
 }
 
 #[test]
@@ -135,7 +139,7 @@ fn a_panic_is_an_error() {
             panic!("as a parser's bug would")
         }
     }
-    assert!(decode(&Panics).unwrap_err().to_string().contains("panicked"));
+    assert!(run(&Panics).unwrap_err().to_string().contains("panicked"));
 }
 
 proptest! {
@@ -147,7 +151,7 @@ proptest! {
             let end = (at + removed).min(item.len());
             item.splice(at..end, [byte]);
         }
-        if let Err(error) = decode(&item) {
+        if let Err(error) = run(&item) {
             prop_assert!(!error.to_string().contains("panicked"));
         }
     }

@@ -19,7 +19,7 @@ pub fn explain(global: &Global, file: &Path, as_json: bool) -> Result<Exit, Fail
     let len = opened.metadata().map_err(unreadable)?.len();
     let item = SpoolFile::new(opened, len);
     let people = people(global)?;
-    let decoded = match crate::journal::decode(&item) {
+    let decoded = match crate::journal::decode(&item, &route::decode_options(&people)) {
         Ok(decoded) => decoded,
         Err(error) => {
             if as_json {
@@ -33,7 +33,9 @@ pub fn explain(global: &Global, file: &Path, as_json: bool) -> Result<Exit, Fail
     let routing = route::route(&decoded, &people);
     if as_json {
         let mut value = serde_json::to_value(decoded.view()).map_err(|error| Failure::usage(error.to_string()))?;
+        value["flags"] = json!(routing.flags_of(&decoded));
         value["filings"] = json!(routing.filings);
+        value["rules"] = json!(decoded.trail);
         if let Some(rule) = &routing.excluded {
             value["excluded"] = json!(rule);
         }
@@ -45,8 +47,15 @@ pub fn explain(global: &Global, file: &Path, as_json: bool) -> Result<Exit, Fail
     if decoded.degraded {
         say("", "the envelope is the message's own headers: Bcc and list members are not known");
     }
-    if !decoded.flags.is_empty() {
-        say("Flags", &decoded.flags.join(", "));
+    if let Some(wrapping) = &decoded.wrapped_in {
+        say("Wrapped in", wrapping);
+    }
+    for (number, note) in decoded.trail.iter().enumerate() {
+        say(if number == 0 { "Because" } else { "" }, note);
+    }
+    let flags = routing.flags_of(&decoded);
+    if !flags.is_empty() {
+        say("Flags", &flags.join(", "));
     }
     let envelope = &decoded.envelope;
     say("Sender", envelope.sender.as_deref().unwrap_or("(none)"));

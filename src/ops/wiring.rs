@@ -107,6 +107,7 @@ pub fn people(settings: &Settings, catalogue: Option<&Catalogue>) -> Result<Peop
                     .filter_map(|address| Address::parse(address))
                     .map(|address| (address, crate::people::Origin::Rule))
                     .collect(),
+                legacy: Vec::new(),
             });
         }
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use gatepost::base::bytes::ByteSource;
 use gatepost::base::digest::Digest;
-use gatepost::journal::{self, Decoded, Transfer};
+use gatepost::journal::{self, DecodeOptions, Decoded, Transfer};
 use serde_json::Value;
 
 fn corpus() -> Vec<PathBuf> {
@@ -41,7 +41,7 @@ fn with_breaks(bytes: &[u8], line_break: &[u8]) -> Vec<u8> {
 }
 
 fn decoded(item: &dyn ByteSource) -> (Decoded, Value) {
-    let decoded = journal::decode(item).unwrap();
+    let decoded = journal::decode(item, &DecodeOptions::default()).unwrap();
     let view = serde_json::to_value(decoded.view()).unwrap();
     (decoded, view)
 }

@@ -207,3 +207,7 @@ fn record_of(person: &crate::people::Person) -> PersonRecord {
 fn unassigned_person() -> PersonRecord {
     PersonRecord { person: UNASSIGNED.into(), name: None, addresses: Vec::new(), origin: "rule".into() }
 }
+
+#[cfg(test)]
+#[path = "route_tests.rs"]
+mod tests;

@@ -267,3 +267,5 @@ fn leaves(structure: &Structure) -> Vec<Range<u64>> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod union_tests;

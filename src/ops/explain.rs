@@ -8,8 +8,22 @@ use super::exit::{Exit, Failure};
 use super::output;
 use super::wiring::{self, Global};
 use crate::agent::route;
+use crate::archive::Filing;
 use crate::base::bytes::SpoolFile;
+use crate::journal::View;
 use crate::people::{People, PeopleOptions};
+
+/// What `--json` prints.
+#[derive(serde::Serialize)]
+struct Explained<'a> {
+    #[serde(flatten)]
+    view: View<'a>,
+    filings: &'a [Filing],
+    /// Which rules matched or almost did; for people, its wording may change.
+    rules: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    excluded: Option<&'a str>,
+}
 
 pub fn explain(global: &Global, file: &Path, as_json: bool) -> Result<Exit, Failure> {
     let unreadable = |error: std::io::Error| {
@@ -32,14 +46,12 @@ pub fn explain(global: &Global, file: &Path, as_json: bool) -> Result<Exit, Fail
     };
     let routing = route::route(&decoded, &people);
     if as_json {
-        let mut value = serde_json::to_value(decoded.view()).map_err(|error| Failure::usage(error.to_string()))?;
-        value["flags"] = json!(routing.flags_of(&decoded));
-        value["filings"] = json!(routing.filings);
-        value["rules"] = json!(decoded.trail);
-        if let Some(rule) = &routing.excluded {
-            value["excluded"] = json!(rule);
-        }
-        output::json(&value)?;
+        // Written as it goes: a list of 100,000 recipients is not built a second time as a JSON value.
+        let flags = routing.flags_of(&decoded);
+        let mut view = decoded.view();
+        view.flags = &flags;
+        let excluded = routing.excluded.as_deref();
+        output::json(&Explained { view, filings: &routing.filings, rules: &decoded.trail, excluded })?;
         return Ok(Exit::Ok);
     }
     let say = |label: &str, text: &str| output::line(&format!("{label:<14}{}", output::safe(text)));

@@ -82,3 +82,16 @@ fn wrapped_addresses_reach_their_owner_and_open_no_archive() {
     let item = decoded("Sender: prvs=1234abcd=new@corp.example\r\nTo: x@partner.example\r\n", "");
     assert_eq!(filed(&route(&item, &people)), ["new@corp.example sent"]);
 }
+
+#[test]
+fn a_copy_for_nobody_of_ours_goes_to_whom_its_own_header_names() {
+    let of = |noted: &str| {
+        let item = format!(
+            "X-Original-To: {noted}\r\nFrom: x@partner.example\r\nTo: anna@corp.example, new@corp.example\r\nSubject: x\r\n\r\nText\r\n"
+        );
+        let decoded = crate::journal::decode(&item.into_bytes(), &DecodeOptions::default()).unwrap();
+        filed(&route(&decoded, &people(|_| {})))
+    };
+    assert_eq!(of("all@gateway.example"), ["anna inbox", "unassigned inbox"], "and creates nobody");
+    assert_eq!(of("bob@corp.example"), ["bob@corp.example inbox"]);
+}

@@ -6,7 +6,8 @@
 //! recipient is a `recipient`, and it speaks of its own copy only: other recipients come with other copies.
 //!
 //! Values that are the gateway's own address say nothing (Postfix's always_bcc notes the journal mailbox) and are
-//! passed over, as long as the gateway's addresses are known ([`super::DecodeOptions::journal_addresses`]).
+//! passed over: those in [`super::DecodeOptions::journal_addresses`], and mailboxes whose very name says what they are.
+//! For a gateway mailbox of which neither is true, [`super::Decoded::own_recipients`] is kept beside the envelope.
 
 use std::collections::HashSet;
 
@@ -21,6 +22,10 @@ use crate::mail::words;
 /// Where gateways note the sender of the envelope.
 const SENDER_HEADERS: [&str; 3] = ["X-Envelope-From", "X-MAILFROM", "Return-Path"];
 
+/// No person's mailbox; what an administrator calls the one that gets a copy of everything.
+const JOURNAL_NAMES: [&str; 8] =
+    ["journal", "journaling", "journalling", "archive", "archiv", "mailarchive", "mail-archive", "always_bcc"];
+
 /// `None`: no such field names anybody.
 pub fn envelope(item: &Item<'_, '_>) -> Option<Envelope> {
     let region = Region::of(item.headers, item.options);
@@ -34,7 +39,7 @@ pub fn envelope(item: &Item<'_, '_>) -> Option<Envelope> {
         let mut recipients = Vec::new();
         let mut own = false;
         for address in item.headers.all(name).filter(counts).flat_map(|field| addresses(field.value)) {
-            if item.options.journal_addresses.contains(&address) {
+            if item.options.journal_addresses.contains(&address) || JOURNAL_NAMES.contains(&address.local()) {
                 own = true;
             } else if seen.insert(address.clone()) {
                 let address = address.to_string();

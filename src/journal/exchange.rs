@@ -17,6 +17,9 @@ const SYSTEM_LOCAL_PART: &str = "microsoftexchange329e71ec88ae4615bbc36ab6ce4110
 pub fn read<'a>(item: &Item<'a, '_>) -> Result<Reading<'a>, DecodeError> {
     let marked = is_marked(item.headers);
     if !marked && !is_generated(item.headers) {
+        if !report::originals(item).is_empty() {
+            item.trail.note("exchange", "an attached message, but no sign of a report: a forward as attachment");
+        }
         return Ok(Reading::Other);
     }
     report::read(item, &Layout { format: Format::Exchange, marked, parse: grammar::parse, short_ids: false })

@@ -30,14 +30,9 @@ pub fn read<'a>(item: &Item<'a, '_>) -> Reading<'a> {
     item.trail.note(rule, "archived chat activity; everybody in To took part");
     let recipients = own.recipients.into_iter().filter(|recipient| recipient.role == Role::To).collect();
     Reading::Report(Finding {
-        format: Format::GoogleChat,
-        wrapped_in: None,
-        degraded: false,
-        flags: Vec::new(),
         envelope: Envelope { sender: own.sender, on_behalf_of: None, recipients },
-        original: Located::whole(item),
-        twin: None,
         reporter: trust::sender_domain(item),
+        ..Finding::new(Format::GoogleChat, Located::whole(item))
     })
 }
 

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::bytes::{ByteSource, for_each_window};
 use crate::base::digest::Digest;
-use crate::mail::envelope::Envelope;
+use crate::mail::envelope::{Envelope, Recipient};
 use crate::mail::header::Headers;
 use crate::mail::mime::{Limits, Scanner, Structure};
 use crate::mail::summary::Summary;
@@ -131,6 +131,9 @@ pub struct Decoded {
     pub leaves: Vec<Range<u64>>,
     /// Exchange noted that the original came in without authentication, whatever its `From` says.
     pub anonymous: bool,
+    /// Of a plain copy whose envelope the gateway noted: whom its own header names. When nobody of the envelope is
+    /// ours (it was the gateway's mailbox, or the one outside recipient), these are who else can have received it.
+    pub own_recipients: Vec<Recipient>,
     /// The domain of who wrote the report; what an operator would list under `trusted_reporters`.
     pub reporter: Option<String>,
     /// Which rule matched, and which almost did and why not; for people.
@@ -211,6 +214,24 @@ struct Finding<'a> {
     original: original::Located<'a>,
     twin: Option<original::Located<'a>>,
     reporter: Option<String>,
+    own_recipients: Vec<Recipient>,
+}
+
+impl<'a> Finding<'a> {
+    /// Proven, without flags and with an empty envelope; the formats say what is different.
+    fn new(format: Format, original: original::Located<'a>) -> Finding<'a> {
+        Finding {
+            format,
+            wrapped_in: None,
+            degraded: false,
+            flags: Vec::new(),
+            envelope: Envelope::default(),
+            original,
+            twin: None,
+            reporter: None,
+            own_recipients: Vec::new(),
+        }
+    }
 }
 
 fn decode_unguarded(bytes: &dyn ByteSource, options: &DecodeOptions) -> Result<Decoded, DecodeError> {
@@ -244,6 +265,7 @@ fn decode_unguarded(bytes: &dyn ByteSource, options: &DecodeOptions) -> Result<D
         leaves: leaves(&structure),
         anonymous,
         reporter: finding.reporter,
+        own_recipients: finding.own_recipients,
         trail: trail.into_notes(),
     })
 }

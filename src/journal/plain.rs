@@ -17,20 +17,13 @@ const RAW_BYTES_MAX: usize = 1024;
 pub fn read<'a>(item: &Item<'a, '_>, flag: Option<&'static str>) -> Finding<'a> {
     let noted = if flag.is_none() { copies::envelope(item) } else { None };
     let degraded = noted.is_none();
+    let own_recipients = if degraded { Vec::new() } else { envelope_of(item.headers).recipients };
     let envelope = noted.unwrap_or_else(|| {
         item.trail.note(Format::Plain.as_str(), "step-down: the envelope is what the message says of itself");
         envelope_of(item.headers)
     });
-    Finding {
-        format: Format::Plain,
-        wrapped_in: None,
-        degraded,
-        flags: flag.into_iter().collect(),
-        envelope,
-        original: Located::whole(item),
-        twin: None,
-        reporter: None,
-    }
+    let flags = flag.into_iter().collect();
+    Finding { degraded, flags, envelope, own_recipients, ..Finding::new(Format::Plain, Located::whole(item)) }
 }
 
 /// Sender and recipients by the header of a message.

@@ -73,7 +73,8 @@ pub fn read<'a>(item: &Item<'a, '_>, layout: &Layout) -> Result<Reading<'a>, Dec
     let any_protected = clear < candidates.len();
     let Some((chosen, twin)) = choose(candidates, item.options.clear_text) else { return Ok(Reading::Other) };
 
-    if !layout.marked && !(chosen.trusted && chosen.named) {
+    let proven = chosen.trusted && chosen.named;
+    if !layout.marked && !proven {
         item.trail.note(rule, "looks like one whose marker was lost, but its envelope does not name the original");
         return Ok(Reading::Other);
     }
@@ -122,14 +123,12 @@ pub fn read<'a>(item: &Item<'a, '_>, layout: &Layout) -> Result<Reading<'a>, Dec
     let agreement = if chosen.named { "envelope and original have one Message-ID" } else { "nothing contradicts it" };
     item.trail.note(rule, format!("a report, {how}; {agreement}"));
     Ok(Reading::Report(Finding {
-        format: layout.format,
-        wrapped_in: None,
         degraded,
         flags,
         envelope,
-        original: chosen.located,
         twin: twin.map(|twin| twin.located),
         reporter: trust::sender_domain(item),
+        ..Finding::new(layout.format, chosen.located)
     }))
 }
 

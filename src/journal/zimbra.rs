@@ -45,8 +45,7 @@ pub fn read<'a>(item: &Item<'a, '_>) -> Result<Reading<'a>, DecodeError> {
     };
     item.trail.note(rule, format!("an intercept; operation {:?}, folder {:?}", told.operation, told.folder));
     let reporter = trust::sender_domain(item);
-    let format = Format::Zimbra;
-    Ok(Reading::Report(Finding { format, wrapped_in: None, degraded, flags, envelope, original, twin: None, reporter }))
+    Ok(Reading::Report(Finding { degraded, flags, envelope, reporter, ..Finding::new(Format::Zimbra, original) }))
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use crate::people::{NonInternal, UNASSIGNED, UnauthenticatedSender, UnknownInter
 use crate::people::{People, created_person, tags};
 
 /// Version of these rules; recorded with each filing.
-pub const RULES: u32 = 1;
+pub const RULES: u32 = 2;
 
 #[derive(Clone, Debug, Default)]
 pub struct Routing {
@@ -37,9 +37,11 @@ impl Routing {
     }
 }
 
-/// The options that follow from who is who: what was delivered to a gateway's own address says nothing.
-pub fn decode_options(people: &People) -> DecodeOptions {
-    DecodeOptions { journal_addresses: people.never_owners().cloned().collect(), ..DecodeOptions::default() }
+/// The profile's options, with what follows from who is who: a copy delivered to a gateway's own address says nothing.
+pub fn decode_options(configured: &DecodeOptions, people: &People) -> DecodeOptions {
+    let mut options = configured.clone();
+    options.journal_addresses.extend(people.never_owners().cloned());
+    options
 }
 
 /// One address that may own a copy.

@@ -116,7 +116,8 @@ fn four_times_the_item_is_four_times_the_reading() {
         (0..n).map(|n| format!("Subject: {n}\r\n{head}{child}")).collect()
     };
     let unclosed = |n: usize| report("To: b@corp.example\r\n", "", ORIGINAL).replace("--r----", &"--r-\r\n".repeat(n));
-    let cases: [(&str, &dyn Fn(usize) -> String, usize); 6] = [
+    type Case<'a> = (&'a str, &'a dyn Fn(usize) -> String, usize);
+    let cases: [Case<'_>; 6] = [
         ("recipients", &recipients, 25_000),
         ("header", &header, 6_000),
         ("nested", &nested, 12_500),

@@ -10,7 +10,7 @@ use super::wiring::{self, Global};
 use crate::agent::route;
 use crate::archive::Filing;
 use crate::base::bytes::SpoolFile;
-use crate::journal::View;
+use crate::journal::{DecodeOptions, View};
 use crate::people::{People, PeopleOptions};
 
 /// What `--json` prints.
@@ -33,7 +33,7 @@ pub fn explain(global: &Global, file: &Path, as_json: bool) -> Result<Exit, Fail
     let len = opened.metadata().map_err(unreadable)?.len();
     let item = SpoolFile::new(opened, len);
     let people = people(global)?;
-    let decoded = match crate::journal::decode(&item, &route::decode_options(&people)) {
+    let decoded = match crate::journal::decode(&item, &route::decode_options(&DecodeOptions::default(), &people)) {
         Ok(decoded) => decoded,
         Err(error) => {
             if as_json {

@@ -18,12 +18,12 @@ use crate::archive::{
     ArchiveError, Committed, Encoder, ErrorKind, Handle, Outcome, Seen, StoredMessage, Submission, prepare, sha256,
 };
 use crate::base::bytes::ByteSource as _;
-use crate::journal::{self, Decoded, Transfer};
+use crate::journal::{self, DecodeOptions, Decoded, Transfer};
 use crate::people::People;
 use crate::sources::ItemBytes;
 
 /// Version of the decoder; recorded with each item.
-pub const PARSER: u32 = 1;
+pub const PARSER: u32 = 2;
 
 /// An item on its way from the gateway to the archive.
 pub struct Work {
@@ -133,7 +133,8 @@ fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut E
         Care::Ordinary | Care::Alone => guard
             .watch(slot, &seen, care, || {
                 told_to_abort(&bytes);
-                journal::decode(&bytes).map_err(|error| error.to_string())
+                journal::decode(&bytes, &route::decode_options(&DecodeOptions::default(), &people))
+                    .map_err(|error| error.to_string())
             })
             .map_err(noting)?,
         Care::Undecoded => Err("gatepost ended twice while it decoded this item".into()),
@@ -151,7 +152,7 @@ fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut E
             let outcome = match routing.excluded {
                 Some(rule) => Outcome::Exclude { rule, envelope: decoded.envelope.clone() },
                 None => Outcome::Message {
-                    message: Box::new(stored(&decoded)),
+                    message: Box::new(StoredMessage { flags: routing.flags_of(&decoded), ..stored(&decoded) }),
                     filings: routing.filings,
                     people: routing.people,
                     rules: route::RULES,

@@ -218,7 +218,7 @@ fn rehearse_one(
                 (Some(catalogue), Ok(digest)) => catalogue.item_by_sha256(&digest).ok().flatten(),
                 _ => None,
             };
-            match (known, journal::decode(&bytes)) {
+            match (known, journal::decode(&bytes, &route::decode_options(&journal::DecodeOptions::default(), people))) {
                 (Some(item), _) => (Disposition::AlreadyArchived, format!("item {item}"), Vec::new()),
                 (None, Err(why)) => (Disposition::Quarantined, why.to_string(), Vec::new()),
                 (None, Ok(decoded)) => {

@@ -126,6 +126,7 @@ fn people(table: &Table<'_, '_>, folder: &Path) -> PeopleOptions {
         persons,
         create_max_per_item: table.integer("create_max_per_item", 0..=10_000).map_or(50, |max| max as usize),
         never_owners: never_owners.into_iter().map(|found| found.value).collect(),
+        ..PeopleOptions::default()
     }
 }
 
@@ -230,7 +231,7 @@ fn persons(people: &Table<'_, '_>, never_owners: &[Found<Address>]) -> Vec<Perso
                 "add addresses = [\"…\"], or use an address as the id",
             );
         }
-        persons.push(Person { id, name, addresses: mine });
+        persons.push(Person { id, name, addresses: mine, legacy: Vec::new() });
     }
     persons
 }

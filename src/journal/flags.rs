@@ -28,3 +28,11 @@ pub const LINE_INJECTION: &str = "line-injection";
 pub const NO_RECIPIENTS: &str = "no-recipients";
 /// A limit of the structure scanner was met; a part of the item is opaque.
 pub const LIMITS_MET: &str = "limits-met";
+/// A bounce that returned no more than the headers of a journal report: the original is not in this item.
+pub const CONTENT_LOST: &str = "content-lost";
+/// Both a rights-protected message and its clear copy are there; by policy the protected one is the original.
+pub const PROTECTED_COPY: &str = "protected-copy";
+/// A draft: nobody has sent it, so it is never filed under Sent.
+pub const DRAFT: &str = "draft";
+/// The sender is one of ours by name, but the mail came from outside without authentication (found when filing).
+pub const UNAUTHENTICATED_SENDER: &str = "unauthenticated-sender";

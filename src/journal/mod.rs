@@ -6,8 +6,11 @@
 //! `DecodeError` too.
 //!
 //! A report is believed only as far as it agrees with itself: the Message-ID that its envelope names must
-//! be the original's. One that does not agree is kept and filed as what it then is, a plain mail with
-//! an attachment: format `plain`, degraded, flag [`flags::UNTRUSTED_REPORT`], the original is the whole item.
+//! be the original's; and when reporters are configured, one of them must have written it. What fails is kept
+//! and filed as what it then is, a plain mail with an attachment: format `plain`, degraded, flag
+//! [`flags::UNTRUSTED_REPORT`], the original is the whole item.
+//!
+//! Plain copies: see [`copies`] for when their envelope is proven and when it is degraded.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,18 +19,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::bytes::{ByteSource, for_each_window};
 use crate::base::digest::Digest;
-use crate::mail::envelope::Envelope;
+use crate::mail::envelope::{Envelope, Recipient};
 use crate::mail::header::Headers;
 use crate::mail::mime::{Limits, Scanner, Structure};
 use crate::mail::summary::Summary;
+use report::Reading;
+use trail::Trail;
 
+mod citadel;
+mod copies;
 mod exchange;
+mod exchange2003;
 pub mod flags;
+mod gateway;
+mod google_chat;
 mod grammar;
+mod ndr;
+mod options;
 mod original;
 mod plain;
+mod recipient_list;
+mod report;
+mod trail;
+mod trust;
 mod view;
+mod workmail;
+mod zimbra;
 
+pub use options::{ClearText, DecodeOptions, ENVELOPE_HEADERS, Reporter};
 pub use view::{MessageView, View};
 
 /// What an item is, as the gateway's format.
@@ -36,6 +55,15 @@ pub use view::{MessageView, View};
 pub enum Format {
     /// Exchange 2007 … SE and Exchange Online envelope journaling.
     Exchange,
+    /// Exchange 2000 and 2003.
+    Exchange2003,
+    Citadel,
+    /// Amazon WorkMail.
+    Workmail,
+    /// Zimbra legal intercept.
+    Zimbra,
+    /// Google Chat archiving.
+    GoogleChat,
     /// A copy of the message itself, without a report around it.
     Plain,
 }
@@ -44,6 +72,11 @@ impl Format {
     pub fn as_str(self) -> &'static str {
         match self {
             Format::Exchange => "exchange",
+            Format::Exchange2003 => "exchange2003",
+            Format::Citadel => "citadel",
+            Format::Workmail => "workmail",
+            Format::Zimbra => "zimbra",
+            Format::GoogleChat => "google-chat",
             Format::Plain => "plain",
         }
     }
@@ -89,11 +122,22 @@ pub struct Decoded {
     pub flags: Vec<String>,
     pub envelope: Envelope,
     pub original: Original,
+    /// With [`ClearText::Both`]: the rights-protected message beside its clear copy, which is `original`.
+    pub twin: Option<Original>,
     pub summary: Summary,
     pub canonical: Canonical,
     /// Byte ranges in the *item* of the bodies of MIME leaf parts, rising and disjoint; the archive cuts
     /// there so that a recurring attachment is stored once.
     pub leaves: Vec<Range<u64>>,
+    /// Exchange noted that the original came in without authentication, whatever its `From` says.
+    pub anonymous: bool,
+    /// Of a plain copy whose envelope the gateway noted: whom its own header names. When nobody of the envelope is
+    /// ours (it was the gateway's mailbox, or the one outside recipient), these are who else can have received it.
+    pub own_recipients: Vec<Recipient>,
+    /// The domain of who wrote the report; what an operator would list under `trusted_reporters`.
+    pub reporter: Option<String>,
+    /// Which rule matched, and which almost did and why not; for people.
+    pub trail: Vec<String>,
 }
 
 /// Why an item could not be decoded; it is quarantined, its bytes are kept.
@@ -108,53 +152,121 @@ impl From<std::io::Error> for DecodeError {
 }
 
 /// Decodes an item. See the module's page for what it promises.
-pub fn decode(item: &dyn ByteSource) -> Result<Decoded, DecodeError> {
+pub fn decode(item: &dyn ByteSource, options: &DecodeOptions) -> Result<Decoded, DecodeError> {
     // Nothing that is unwound through is used again: all state of a decode is local to it.
-    catch_unwind(AssertUnwindSafe(|| decode_unguarded(item)))
+    catch_unwind(AssertUnwindSafe(|| decode_unguarded(item, options)))
         .unwrap_or_else(|_| Err(DecodeError("the decoder panicked on it, which is a bug in gatepost".into())))
 }
 
-/// An item with its structure, as the formats see it.
-struct Item<'a> {
+/// An item with its structure, as the formats see it: the mail that was fetched, or a mail inside a bounce.
+#[derive(Clone, Copy)]
+struct Item<'a, 'h> {
     bytes: &'a dyn ByteSource,
     structure: &'a Structure,
-    headers: &'a Headers<'a>,
+    /// The part that is the mail looked at.
+    root: usize,
+    headers: &'h Headers<'h>,
+    /// Of the mail that was fetched, whatever is looked at.
+    outer: &'h Headers<'h>,
+    options: &'h DecodeOptions,
+    trail: &'h Trail,
+}
+
+impl<'a> Item<'a, '_> {
+    /// All formats that are reports, in the order in which they are asked.
+    fn read_report(&self) -> Result<Reading<'a>, DecodeError> {
+        for read in [exchange::read, workmail::read, exchange2003::read] {
+            match read(self)? {
+                Reading::Other => {}
+                found => return Ok(found),
+            }
+        }
+        Ok(Reading::Other)
+    }
+
+    /// Reports first: one *of* a bounce carries the bounce's marks too.
+    fn read(&self) -> Result<Finding<'a>, DecodeError> {
+        let mut reading = self.read_report()?;
+        if let Reading::Other = reading {
+            reading = ndr::read(self, 0)?;
+        }
+        if let Reading::Other = reading {
+            reading = zimbra::read(self)?;
+        }
+        if let Reading::Other = reading {
+            reading = google_chat::read(self);
+        }
+        Ok(match reading {
+            Reading::Report(finding) => finding,
+            Reading::Other => plain::read(self, None),
+            Reading::Refused(flag) => plain::read(self, Some(flag)),
+        })
+    }
 }
 
 /// What a format makes of an item.
 struct Finding<'a> {
     format: Format,
+    wrapped_in: Option<&'static str>,
     degraded: bool,
     flags: Vec<&'static str>,
     envelope: Envelope,
     original: original::Located<'a>,
+    twin: Option<original::Located<'a>>,
+    reporter: Option<String>,
+    own_recipients: Vec<Recipient>,
 }
 
-fn decode_unguarded(bytes: &dyn ByteSource) -> Result<Decoded, DecodeError> {
+impl<'a> Finding<'a> {
+    /// Proven, without flags and with an empty envelope; the formats say what is different.
+    fn new(format: Format, original: original::Located<'a>) -> Finding<'a> {
+        Finding {
+            format,
+            wrapped_in: None,
+            degraded: false,
+            flags: Vec::new(),
+            envelope: Envelope::default(),
+            original,
+            twin: None,
+            reporter: None,
+            own_recipients: Vec::new(),
+        }
+    }
+}
+
+fn decode_unguarded(bytes: &dyn ByteSource, options: &DecodeOptions) -> Result<Decoded, DecodeError> {
     let structure = scan(bytes, 0..bytes.len())?;
     let headers = Headers::of(&structure.root_header);
     if headers.is_empty() {
         return Err(DecodeError("no header fields: this is not a mail".into()));
     }
-    let item = Item { bytes, structure: &structure, headers: &headers };
-    let mut finding = match exchange::read(&item)? {
-        exchange::Reading::Report(finding) => finding,
-        exchange::Reading::Other(flag) => plain::read(&item, flag),
-    };
+    let trail = Trail::default();
+    let item =
+        Item { bytes, structure: &structure, root: 0, headers: &headers, outer: &headers, options, trail: &trail };
+    let mut finding = item.read()?;
     if structure.limited || finding.original.structure().limited {
         finding.flags.push(flags::LIMITS_MET);
     }
     let (original, canonical) = finding.original.digest(bytes)?;
+    let twin = finding.twin.map(|twin| twin.digest(bytes)).transpose()?;
+    let inner = Headers::of(finding.original.header());
+    let anonymous =
+        inner.all("x-ms-exchange-organization-authas").any(|field| field.one_line().eq_ignore_ascii_case(b"anonymous"));
     Ok(Decoded {
         format: finding.format,
-        wrapped_in: None,
+        wrapped_in: finding.wrapped_in.map(str::to_owned),
         degraded: finding.degraded,
         flags: finding.flags.into_iter().map(str::to_owned).collect(),
         envelope: finding.envelope,
         original,
-        summary: Summary::of(&Headers::of(finding.original.header())),
+        twin: twin.map(|(twin, _)| twin),
+        summary: Summary::of(&inner),
         canonical,
         leaves: leaves(&structure),
+        anonymous,
+        reporter: finding.reporter,
+        own_recipients: finding.own_recipients,
+        trail: trail.into_notes(),
     })
 }
 
@@ -177,3 +289,5 @@ fn leaves(structure: &Structure) -> Vec<Range<u64>> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod union_tests;

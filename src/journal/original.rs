@@ -32,7 +32,7 @@ pub struct Located<'a> {
 
 impl<'a> Located<'a> {
     /// The item itself.
-    pub fn whole(item: &Item<'a>) -> Located<'a> {
+    pub fn whole(item: &Item<'a, '_>) -> Located<'a> {
         Located {
             range: 0..item.bytes.len(),
             transfer: Transfer::Identity,
@@ -44,14 +44,12 @@ impl<'a> Located<'a> {
     }
 
     /// The message in the message/rfc822 `part`, and a flag when there is something odd about it.
-    pub fn attached(item: &Item<'a>, part: usize) -> Result<(Located<'a>, Option<&'static str>), DecodeError> {
+    pub fn attached(item: &Item<'a, '_>, part: usize) -> Result<(Located<'a>, Option<&'static str>), DecodeError> {
         let outer = &item.structure.parts[part];
         let range = outer.body.clone();
-        if outer.kind == Kind::Message && item.structure.parts.len() > part + 1 {
-            let bounds = &item.structure.parts[part + 1].header;
-            let end = bounds.end.min(bounds.start + Limits::default().header_bytes as u64);
+        if let Some(header) = header_of(item, part)? {
             let located = Located {
-                header: Cow::Owned(read_range(item.bytes, bounds.start..end)?),
+                header: Cow::Owned(header),
                 range,
                 transfer: Transfer::Identity,
                 structure: Cow::Borrowed(item.structure),
@@ -106,6 +104,14 @@ impl<'a> Located<'a> {
         })
     }
 
+    /// The message.html attachment around the ciphertext of Office 365 message encryption; any mail may have one.
+    pub fn is_html_wrapped(&self) -> bool {
+        self.structure.subtree(self.root).any(|index| {
+            let name = self.structure.parts[index].content.filename.as_deref().unwrap_or_default();
+            name.eq_ignore_ascii_case(b"message.html")
+        })
+    }
+
     /// Reads the original once more, for its SHA-256 and its canonical digest at the same time.
     pub fn digest(&self, item: &dyn ByteSource) -> Result<(Original, Canonical), DecodeError> {
         let mut hasher = Hasher::new();
@@ -121,6 +127,17 @@ impl<'a> Located<'a> {
         let original = Original { range: self.range.clone(), transfer: self.transfer, sha256, size };
         Ok((original, Canonical { version: canonical::VERSION, digest: collector.finish(sha256) }))
     }
+}
+
+/// The header of the message in the message/rfc822 `part`, up to the scanner's limit; `None` when the scanner did not
+/// look into it (it has a transfer encoding, or a limit was met).
+pub fn header_of(item: &Item<'_, '_>, part: usize) -> Result<Option<Vec<u8>>, DecodeError> {
+    if item.structure.parts[part].kind != Kind::Message || item.structure.parts.len() <= part + 1 {
+        return Ok(None);
+    }
+    let bounds = &item.structure.parts[part + 1].header;
+    let end = bounds.end.min(bounds.start + Limits::default().header_bytes as u64);
+    Ok(Some(read_range(item.bytes, bounds.start..end)?))
 }
 
 /// Passes the decoded bytes of a range of the item to `visit`, piece by piece.

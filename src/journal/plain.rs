@@ -1,10 +1,10 @@
-//! Copies of the message itself. The envelope is what the message's own headers say ("step-down"), which
-//! is all there is: degraded.
+//! Copies of the message itself. The envelope is what the gateway noted ([`super::copies`]); where it noted
+//! nothing, what the message's own headers say ("step-down"), which is all there is: degraded.
 
 use std::collections::HashSet;
 
 use super::original::Located;
-use super::{Finding, Format, Item};
+use super::{Finding, Format, Item, copies};
 use crate::base::address::Address;
 use crate::mail::envelope::{Envelope, Recipient, Role};
 use crate::mail::header::Headers;
@@ -13,14 +13,17 @@ use crate::mail::words;
 /// What is no SMTP address is kept as it was written, up to here.
 const RAW_BYTES_MAX: usize = 1024;
 
-pub fn read<'a>(item: &Item<'a>, flag: Option<&'static str>) -> Finding<'a> {
-    Finding {
-        format: Format::Plain,
-        degraded: true,
-        flags: flag.into_iter().collect(),
-        envelope: envelope_of(item.headers),
-        original: Located::whole(item),
-    }
+/// `flag` tells why what could be a report is not treated as one; then nothing but its own headers is believed.
+pub fn read<'a>(item: &Item<'a, '_>, flag: Option<&'static str>) -> Finding<'a> {
+    let noted = if flag.is_none() { copies::envelope(item) } else { None };
+    let degraded = noted.is_none();
+    let own_recipients = if degraded { Vec::new() } else { envelope_of(item.headers).recipients };
+    let envelope = noted.unwrap_or_else(|| {
+        item.trail.note(Format::Plain.as_str(), "step-down: the envelope is what the message says of itself");
+        envelope_of(item.headers)
+    });
+    let flags = flag.into_iter().collect();
+    Finding { degraded, flags, envelope, own_recipients, ..Finding::new(Format::Plain, Located::whole(item)) }
 }
 
 /// Sender and recipients by the header of a message.

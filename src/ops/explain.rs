@@ -8,8 +8,22 @@ use super::exit::{Exit, Failure};
 use super::output;
 use super::wiring::{self, Global};
 use crate::agent::route;
+use crate::archive::Filing;
 use crate::base::bytes::SpoolFile;
+use crate::journal::{DecodeOptions, View};
 use crate::people::{People, PeopleOptions};
+
+/// What `--json` prints.
+#[derive(serde::Serialize)]
+struct Explained<'a> {
+    #[serde(flatten)]
+    view: View<'a>,
+    filings: &'a [Filing],
+    /// Which rules matched or almost did; for people, its wording may change.
+    rules: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    excluded: Option<&'a str>,
+}
 
 pub fn explain(global: &Global, file: &Path, as_json: bool) -> Result<Exit, Failure> {
     let unreadable = |error: std::io::Error| {
@@ -19,7 +33,7 @@ pub fn explain(global: &Global, file: &Path, as_json: bool) -> Result<Exit, Fail
     let len = opened.metadata().map_err(unreadable)?.len();
     let item = SpoolFile::new(opened, len);
     let people = people(global)?;
-    let decoded = match crate::journal::decode(&item) {
+    let decoded = match crate::journal::decode(&item, &route::decode_options(&DecodeOptions::default(), &people)) {
         Ok(decoded) => decoded,
         Err(error) => {
             if as_json {
@@ -32,12 +46,12 @@ pub fn explain(global: &Global, file: &Path, as_json: bool) -> Result<Exit, Fail
     };
     let routing = route::route(&decoded, &people);
     if as_json {
-        let mut value = serde_json::to_value(decoded.view()).map_err(|error| Failure::usage(error.to_string()))?;
-        value["filings"] = json!(routing.filings);
-        if let Some(rule) = &routing.excluded {
-            value["excluded"] = json!(rule);
-        }
-        output::json(&value)?;
+        // Written as it goes: a list of 100,000 recipients is not built a second time as a JSON value.
+        let flags = routing.flags_of(&decoded);
+        let mut view = decoded.view();
+        view.flags = &flags;
+        let excluded = routing.excluded.as_deref();
+        output::json(&Explained { view, filings: &routing.filings, rules: &decoded.trail, excluded })?;
         return Ok(Exit::Ok);
     }
     let say = |label: &str, text: &str| output::line(&format!("{label:<14}{}", output::safe(text)));
@@ -45,8 +59,15 @@ pub fn explain(global: &Global, file: &Path, as_json: bool) -> Result<Exit, Fail
     if decoded.degraded {
         say("", "the envelope is the message's own headers: Bcc and list members are not known");
     }
-    if !decoded.flags.is_empty() {
-        say("Flags", &decoded.flags.join(", "));
+    if let Some(wrapping) = &decoded.wrapped_in {
+        say("Wrapped in", wrapping);
+    }
+    for (number, note) in decoded.trail.iter().enumerate() {
+        say(if number == 0 { "Because" } else { "" }, note);
+    }
+    let flags = routing.flags_of(&decoded);
+    if !flags.is_empty() {
+        say("Flags", &flags.join(", "));
     }
     let envelope = &decoded.envelope;
     say("Sender", envelope.sender.as_deref().unwrap_or("(none)"));

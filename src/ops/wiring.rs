@@ -113,6 +113,7 @@ pub fn people(settings: &Settings, catalogue: Option<&Catalogue>) -> Result<Peop
                     .filter_map(|address| Address::parse(address))
                     .map(|address| (address, origin))
                     .collect(),
+                legacy: Vec::new(),
             });
         }
     }

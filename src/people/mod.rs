@@ -7,6 +7,7 @@ pub mod csv;
 mod error;
 mod id;
 mod snapshot;
+pub mod tags;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,6 +34,8 @@ pub struct Person {
     pub name: Option<String>,
     /// Every address, the id included where it is one, with where each came from.
     pub addresses: BTreeMap<Address, Origin>,
+    /// What a directory calls this person beside the addresses: legacyExchangeDN and X500 proxies, as written there.
+    pub legacy: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,14 +66,28 @@ pub enum NonInternal {
     Exclude,
 }
 
+/// What a sender of ours is worth in a mail that came from outside without authentication.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnauthenticatedSender {
+    /// Filed as any other, and flagged.
+    #[default]
+    Flag,
+    /// Flagged, and no Sent copy.
+    NoSent,
+}
+
 /// Where people come from; the `[people]` table, resolved.
 #[derive(Clone, Debug, Default)]
 pub struct PeopleOptions {
     /// Normalised ([`crate::base::address::normalise_domain`]). One with a leading dot means the
     /// subdomains only: `.corp.example` does not hold `corp.example`.
     pub internal_domains: Vec<String>,
+    /// A domain → the domain it is another name of; both normalised. What is sent to the one is the other's.
+    pub domain_aliases: BTreeMap<String, String>,
     pub unknown_internal: UnknownInternal,
     pub non_internal: NonInternal,
+    pub unauthenticated_sender: UnauthenticatedSender,
     pub csv: Option<PathBuf>,
     /// From the configuration; no address belongs to two of them.
     pub persons: Vec<Person>,

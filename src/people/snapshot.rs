@@ -11,18 +11,24 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::base::address::Address;
 use crate::people::error::{PeopleErrors, Problem};
-use crate::people::{NonInternal, Origin, PeopleOptions, Person, PersonId, UnknownInternal, Who, csv};
+use crate::people::{
+    NonInternal, Origin, PeopleOptions, Person, PersonId, UnauthenticatedSender, UnknownInternal, Who, csv, tags,
+};
 
 #[derive(Clone, Debug)]
 pub struct People {
     persons: BTreeMap<PersonId, Person>,
     owners: HashMap<Address, PersonId>,
+    /// Directory names, as [`tags::legacy_key`] writes them.
+    legacy: HashMap<String, PersonId>,
+    domain_aliases: BTreeMap<String, String>,
     domains: HashSet<String>,
     /// With the leading dot: subdomains of these are internal, the domain itself is not.
     suffixes: Vec<String>,
     never_owners: HashSet<Address>,
     unknown_internal: UnknownInternal,
     non_internal: NonInternal,
+    unauthenticated_sender: UnauthenticatedSender,
     create_max_per_item: usize,
 }
 
@@ -33,11 +39,14 @@ impl People {
         let mut people = People {
             persons: BTreeMap::new(),
             owners: HashMap::new(),
+            legacy: HashMap::new(),
+            domain_aliases: options.domain_aliases.clone(),
             domains: Vec::into_iter(domains).collect(),
             suffixes,
             never_owners: options.never_owners.iter().cloned().collect(),
             unknown_internal: options.unknown_internal,
             non_internal: options.non_internal,
+            unauthenticated_sender: options.unauthenticated_sender,
             create_max_per_item: options.create_max_per_item,
         };
         // `config` has reported conflicts among these already; here the first one wins.
@@ -56,9 +65,10 @@ impl People {
         Ok(people)
     }
 
+    /// Who sent or received by this address: the first of its forms ([`tags::candidates`]) that somebody owns.
     pub fn who(&self, address: &Address) -> Who {
-        let base = without_tag(address);
-        for candidate in [Some(address), base.as_ref()].into_iter().flatten() {
+        let candidates = tags::candidates(address, |domain| self.domain_aliases.get(domain).cloned());
+        for candidate in &candidates {
             if self.never_owners.contains(candidate) || is_machine(candidate) {
                 return Who::Machine;
             }
@@ -66,13 +76,48 @@ impl People {
                 return Who::Owner(id.clone());
             }
         }
-        if self.is_internal(address) { Who::UnknownInternal } else { Who::External }
+        if let Some(id) = tags::legacy(address.as_str()).and_then(|name| self.legacy.get(&name)) {
+            return Who::Owner(id.clone());
+        }
+        if candidates.iter().any(|candidate| self.is_internal(candidate)) {
+            Who::UnknownInternal
+        } else {
+            Who::External
+        }
+    }
+
+    /// Who received by this address. In a list's bounce address that is the recipient whom it names, if we know one;
+    /// of a sender that would be wrong: it is not the sender who is named there.
+    pub fn who_received(&self, address: &Address) -> Who {
+        let who = self.who(address);
+        if matches!(who, Who::External | Who::UnknownInternal) {
+            let named = tags::verp(address).into_iter().filter(|named| self.is_internal(named));
+            if let Some(id) = named.into_iter().find_map(|named| self.owners.get(&named)) {
+                return Who::Owner(id.clone());
+            }
+        }
+        who
+    }
+
+    /// Who is meant by a directory name (`EX:/o=…`, `X500:…`), which is no address; `None` when nobody is known by it.
+    pub fn who_by_name(&self, text: &str) -> Option<Who> {
+        let name = tags::legacy(text)?;
+        self.legacy.get(&name).map(|id| Who::Owner(id.clone()))
+    }
+
+    /// Addresses that are the gateways' own.
+    pub fn never_owners(&self) -> impl Iterator<Item = &Address> {
+        self.never_owners.iter()
+    }
+
+    pub fn unauthenticated_sender(&self) -> UnauthenticatedSender {
+        self.unauthenticated_sender
     }
 
     /// In one of the `internal_domains`? A subdomain counts only when it is listed, or its parent is
     /// listed as `.corp.example` or `*.corp.example`.
     pub fn is_internal(&self, address: &Address) -> bool {
-        let domain = address.domain();
+        let domain = self.domain_aliases.get(address.domain()).map_or(address.domain(), String::as_str);
         self.domains.contains(domain) || self.suffixes.iter().any(|suffix| domain.ends_with(suffix.as_str()))
     }
 
@@ -115,13 +160,20 @@ impl People {
 
     /// Takes a person in, with those addresses that are still free.
     fn adopt(&mut self, person: Person) {
-        let Person { id, name, addresses } = person;
+        let Person { id, name, addresses, legacy } = person;
         let mine = self.persons.entry(id.clone()).or_insert_with(|| Person {
             id: id.clone(),
             name: None,
             addresses: BTreeMap::new(),
+            legacy: Vec::new(),
         });
         mine.name = mine.name.take().or(name);
+        for name in legacy {
+            let owner = self.legacy.entry(tags::legacy_key(&name)).or_insert_with(|| id.clone());
+            if *owner == id && !mine.legacy.contains(&name) {
+                mine.legacy.push(name);
+            }
+        }
         for (address, origin) in addresses {
             if self.owners.get(&address).is_none_or(|owner| *owner == id) {
                 mine.addresses.entry(address.clone()).or_insert(origin);
@@ -166,7 +218,7 @@ impl People {
                     addresses.insert(address, Origin::Csv);
                 }
             }
-            self.adopt(Person { id: row.person, name: row.name, addresses });
+            self.adopt(Person { id: row.person, name: row.name, addresses, legacy: Vec::new() });
         }
         problems
     }
@@ -180,32 +232,19 @@ impl People {
         };
         let addresses = person.addresses.iter().filter(by_rule).map(|(address, origin)| (address.clone(), *origin));
         let addresses = addresses.collect();
-        self.adopt(Person { id: person.id.clone(), name: person.name.clone(), addresses });
+        self.adopt(Person { id: person.id.clone(), name: person.name.clone(), addresses, legacy: Vec::new() });
     }
 }
 
 /// The person that `unknown_internal = "create"` makes of an address: the address is the id.
 ///
-/// Pure; [`People::with_created`] and the archive's commit make it real. A tag is cut off here as in
+/// Pure; [`People::with_created`] and the archive's commit make it real. Tags are taken off here as in
 /// [`People::who`], else mail to `new+list@` would open an archive of its own when it comes before the
 /// first mail to `new@`, and none when it comes after.
 pub fn created_person(address: &Address) -> Person {
-    let address = without_tag(address).unwrap_or_else(|| address.clone());
+    let address = tags::base(address);
     let id = PersonId::for_address(&address);
-    Person { id, name: None, addresses: BTreeMap::from([(address, Origin::Rule)]) }
-}
-
-/// `user+tag@` → `user@`.
-fn without_tag(address: &Address) -> Option<Address> {
-    // Encapsulated X.500 addresses (IMCEAEX-_O=ORG_OU=FIRST+20GROUP…@) carry `+` as an escape.
-    if address.local().starts_with("imcea") {
-        return None;
-    }
-    let (user, _tag) = address.local().split_once('+')?;
-    if user.is_empty() {
-        return None;
-    }
-    Address::parse(&format!("{user}@{}", address.domain()))
+    Person { id, name: None, addresses: BTreeMap::from([(address, Origin::Rule)]), legacy: Vec::new() }
 }
 
 /// Addresses of the mail system itself, in every organisation the same.

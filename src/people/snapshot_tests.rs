@@ -8,7 +8,7 @@ fn address(text: &str) -> Address {
 
 fn person(id: &str, origin: Origin, addresses: &[&str]) -> Person {
     let addresses = addresses.iter().map(|text| (address(text), origin)).collect();
-    Person { id: PersonId(id.into()), name: None, addresses }
+    Person { id: PersonId(id.into()), name: None, addresses, legacy: Vec::new() }
 }
 
 fn options(domains: &[&str], persons: Vec<Person>) -> PeopleOptions {
@@ -100,6 +100,30 @@ fn created_people_join_and_take_nothing_away() {
     let people = people.with_created([dora, created_person(&address("anna@private.example"))]);
     assert_eq!(people.who(&address("dora+x@corp.example")), owner("dora@corp.example"));
     assert_eq!(people.who(&address("anna@private.example")), owner("anna@corp.example"));
+}
+
+#[test]
+fn wrapped_addresses_belong_to_whom_they_name() {
+    let mut options = options(&["corp.example"], vec![anna()]);
+    options.domain_aliases.insert("alias.example".into(), "corp.example".into());
+    options.persons[0].legacy.push("/o=Org/ou=First Group/cn=Anna".into());
+    let people = People::build(&options, &[]).unwrap();
+    let anna = owner("anna@corp.example");
+    for text in [
+        "prvs=0123abcd=anna@corp.example",
+        "srs0=hh=tt=corp.example=anna@forwarder.example",
+        "anna@alias.example",
+        "anna+x@alias.example",
+        "IMCEAEX-_O=ORG_OU=First+20Group_cn=Anna@corp.example",
+    ] {
+        assert_eq!(people.who(&address(text)), anna, "{text}");
+    }
+    assert_eq!(people.who(&address("bob@alias.example")), Who::UnknownInternal);
+    assert_eq!(people.who_by_name("EX:/o=org/ou=first group/cn=anna"), Some(anna.clone()));
+    assert_eq!(people.who_by_name("EX:/o=org/cn=bob"), None);
+    let verp = address("list-bounces+anna=corp.example@lists.example");
+    assert_eq!(people.who(&verp), Who::External, "of a sender it names the recipient");
+    assert_eq!(people.who_received(&verp), anna);
 }
 
 fn with_csv(text: &str, mut options: PeopleOptions) -> Result<People, PeopleErrors> {

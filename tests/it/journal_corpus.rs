@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use gatepost::base::bytes::ByteSource;
 use gatepost::base::digest::Digest;
-use gatepost::journal::{self, Decoded, Transfer};
-use serde_json::Value;
+use gatepost::journal::{self, DecodeOptions, Decoded, Transfer};
+use serde_json::{Value, json};
 
 fn corpus() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/journal");
@@ -21,7 +21,7 @@ fn corpus() -> Vec<PathBuf> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "eml"))
         .collect();
     files.sort();
-    assert!(files.len() > 30, "the corpus is there");
+    assert!(files.len() > 70, "the corpus is there");
     files
 }
 
@@ -40,10 +40,15 @@ fn with_breaks(bytes: &[u8], line_break: &[u8]) -> Vec<u8> {
     out
 }
 
-fn decoded(item: &dyn ByteSource) -> (Decoded, Value) {
-    let decoded = journal::decode(item).unwrap();
-    let view = serde_json::to_value(decoded.view()).unwrap();
-    (decoded, view)
+/// As `explain --json` tells it; what cannot be decoded is quarantined.
+fn decoded(item: &dyn ByteSource) -> (Option<Decoded>, Value) {
+    match journal::decode(item, &DecodeOptions::default()) {
+        Ok(decoded) => {
+            let view = serde_json::to_value(decoded.view()).unwrap();
+            (Some(decoded), view)
+        }
+        Err(error) => (None, json!({ "quarantine": error.to_string() })),
+    }
 }
 
 #[test]
@@ -69,10 +74,11 @@ fn lf_differs_in_bytes_only() {
         let (lf, mut lf_view) = decoded(&with_breaks(&file, b"\n"));
         for view in [&mut crlf_view, &mut lf_view] {
             for key in ["sha256", "size"] {
-                view["message"].as_object_mut().unwrap().remove(key);
+                view.get_mut("message").map(|message| message.as_object_mut().unwrap().remove(key));
             }
         }
         assert_eq!(crlf_view, lf_view, "{}", path.display());
+        let (Some(crlf), Some(lf)) = (crlf, lf) else { continue };
         let identified = crlf.summary.message_id.is_some() && crlf.summary.date.is_some();
         let united = identified || crlf.original.sha256 == lf.original.sha256;
         assert_eq!(crlf.canonical == lf.canonical, united, "{}", path.display());
@@ -85,7 +91,7 @@ fn the_original_is_a_slice_of_the_item() {
     for path in corpus() {
         for line_break in [&b"\r\n"[..], b"\n"] {
             let item = with_breaks(&fs::read(&path).unwrap(), line_break);
-            let (decoded, _) = decoded(&item);
+            let (Some(decoded), _) = decoded(&item) else { continue };
             let original = decoded.original;
             let slice = &item[original.range.start as usize..original.range.end as usize];
             let bytes = match original.transfer {

@@ -8,6 +8,7 @@ mod crash_steps;
 mod deletion;
 mod epochs;
 mod fault_io;
+mod hostile;
 mod imap_dovecot;
 mod journal_corpus;
 mod kill;

@@ -165,6 +165,7 @@ fn people() -> People {
         persons: Vec::new(),
         create_max_per_item: 50,
         never_owners: vec![Address::parse("journal@corp.example").unwrap()],
+        ..PeopleOptions::default()
     };
     People::build(&options, &[]).unwrap()
 }

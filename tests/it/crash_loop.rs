@@ -1,7 +1,7 @@
 //! No mail can keep the agent in a crash loop: one that ends the process while it is decoded is stored
 //! undecoded the third time, and everything else is archived.
 
-use super::support::bench::{Bench, Put, Setup, few};
+use super::support::bench::{Bench, Put, SUSPECTED, Setup, few};
 
 fn marked() -> Put {
     let text = "From: anna@corp.example\r\nTo: bob@corp.example\r\nSubject: a trap\r\n\
@@ -29,7 +29,7 @@ fn a_mail_that_ends_the_process_is_quarantined_the_third_time() {
     let state = bench.state();
     assert_eq!(state.left.len(), 1, "what is quarantined stays on the gateway");
     assert_eq!(state.mails.values().filter(|what| **what == "archived").count(), 12);
-    assert_eq!(state.mails.values().filter(|what| **what == "quarantined").count(), 1);
+    assert_eq!(state.mails.values().filter(|what| **what == SUSPECTED).count(), 1);
     let said = bench.once(fault);
     assert_eq!(said.code, Some(0), "a fourth run has nothing to do: {said}");
 }

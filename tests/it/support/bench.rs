@@ -14,6 +14,7 @@ use gatepost::archive::{Catalogue, Filter, Layout, Reader};
 use gatepost::base::digest::Digest;
 use gatepost::base::fsio::EXIT_AT_STEP;
 use gatepost::demo::mailbox::Mail;
+use gatepost::demo::samples::PEOPLE;
 use gatepost::demo::server::{Gateway, GatewayOptions};
 
 pub use super::mails::*;
@@ -283,6 +284,9 @@ impl Bench {
 fn configuration(setup: &Setup, port: u16) -> String {
     let Setup { delete, host, profile, timeout, catalogue_elsewhere, uidplus: _ } = setup;
     let catalogue = if *catalogue_elsewhere { "catalogue = \"catalogue.sqlite3\"" } else { "" };
+    // Known beforehand: who is not is created by reports and not by plain copies, so that the filing of a
+    // plain copy depends on what an earlier run has archived.
+    let people: String = PEOPLE.iter().map(|id| format!("[[people.person]]\nid = \"{id}\"\n")).collect();
     format!(
         r#"
 [archive]
@@ -293,7 +297,7 @@ pack_size = "1MiB"
 [people]
 internal_domains = ["corp.example"]
 unknown_internal = "create"
-
+{people}
 [[profile]]
 name = "{profile}"
 delete = {delete}

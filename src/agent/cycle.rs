@@ -11,15 +11,17 @@ use std::collections::{HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::decoders::Work;
+use super::decoders::{Note, Work};
 use super::delete::delete;
 use super::report::{ProfileReport, ReportedError};
+use super::waiting::Waiting;
+use super::window::{Other, Window, listed_of, seen_of};
 use super::{Agent, CycleError, Profile};
 use crate::archive::{
-    ArchiveError, Committed, DeletePolicy, DeletedHow, Disposition, Epoch, EpochName, ErrorKind, Receipt, Row, Seen,
+    ArchiveError, Committed, DeletePolicy, DeletedHow, Disposition, Epoch, EpochName, ErrorKind, Row, Seen,
 };
 use crate::people::People;
-use crate::sources::{Body, EpochKey, Fetched, Listed, Opened, Source};
+use crate::sources::{Body, EpochKey, Fetched, Listed, Opened, Scope, Source};
 
 /// So many receipts are collected before they are used.
 const DELETE_BATCH: usize = 1000;
@@ -38,17 +40,45 @@ pub async fn run<S: Source>(
 ) -> (ProfileReport, Option<CycleError>) {
     let mut report = ProfileReport { name: profile.name.clone(), ..ProfileReport::default() };
     let mut failure = None;
+    let (mut capped, mut suspect) = (0, 0);
     if profile.delete && !source.abilities().can_delete {
         let why = source.abilities().cannot_delete_because.clone().unwrap_or_default();
         report.alarms.push(format!("nothing is deleted on this gateway: {why}"));
     }
     for folder in &profile.folders {
+        let waiting = HashSet::new();
         let mut cycle =
-            Cycle { agent, profile, people, source, report: &mut report, waiting: HashSet::new(), removed: 0 };
-        if let Err(error) = cycle.folder(folder).await {
-            failure = Some(error);
-            break;
+            Cycle { agent, profile, people, source, report: &mut report, waiting, capped: 0, suspect: 0, removed: 0 };
+        let done = cycle.folder(folder).await;
+        capped += cycle.capped;
+        suspect += cycle.suspect;
+        match done {
+            Ok(()) => {}
+            // A folder that is missing or cannot be read does not keep the mail of the others back.
+            Err(CycleError::Source(error)) if error.scope == Scope::Mailbox => {
+                failure.get_or_insert(CycleError::Source(error));
+            }
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
         }
+    }
+    if report.vanished > 0 {
+        report.alarms.push(format!(
+            "{} items vanished before they were archived; gatepost did not delete them, another client did",
+            report.vanished
+        ));
+    }
+    if capped > 0 {
+        report.alarms.push(format!(
+            "{capped} items named more unknown people than `create_max_per_item`; the rest is unassigned"
+        ));
+    }
+    if suspect > 0 {
+        report.alarms.push(format!(
+            "{suspect} journal reports could not be believed or read; they were filed by their headers alone"
+        ));
     }
     if let Some(error) = &failure {
         report.error = Some(ReportedError { what: error.to_string(), hint: error.hint().map(str::to_owned) });
@@ -65,6 +95,10 @@ struct Cycle<'a, S: Source> {
     report: &'a mut ProfileReport,
     /// What failed before and is not due again, counted once however often it is listed.
     waiting: HashSet<(u64, String)>,
+    /// Items that named more unknown people than one item may create.
+    capped: u64,
+    /// Journal reports that could not be believed or read.
+    suspect: u64,
     /// Removed from the folder since it was opened.
     removed: u64,
 }
@@ -76,28 +110,6 @@ enum Pass {
     OtherFolder(String),
     /// The listing from the mark on does not explain how many items there are: list everything.
     ListAll,
-}
-
-/// The items of one pass that wait for the archive's answer.
-struct Waiting {
-    answers: mpsc::UnboundedReceiver<Committed>,
-    failures: mpsc::UnboundedReceiver<ArchiveError>,
-    capped: mpsc::UnboundedReceiver<()>,
-    reply: mpsc::UnboundedSender<Committed>,
-    failed: mpsc::UnboundedSender<ArchiveError>,
-    cap: mpsc::UnboundedSender<()>,
-    outstanding: u64,
-    receipts: Vec<Receipt>,
-    mismatch: bool,
-}
-
-impl Waiting {
-    fn new() -> Waiting {
-        let (reply, answers) = mpsc::unbounded_channel();
-        let (failed, failures) = mpsc::unbounded_channel();
-        let (cap, capped) = mpsc::unbounded_channel();
-        Waiting { answers, failures, capped, reply, failed, cap, outstanding: 0, receipts: Vec::new(), mismatch: false }
-    }
 }
 
 impl<S: Source> Cycle<'_, S> {
@@ -142,8 +154,32 @@ impl<S: Source> Cycle<'_, S> {
         Ok(self.agent.archive.call(move |core| core.next_epoch(&name, why)).await?)
     }
 
-    /// One pass over an opened folder.
+    /// One pass over an opened folder. When it ends early, what is on its way into the archive still gets
+    /// there and is counted; it is deleted by a later run.
     async fn pass(&mut self, opened: &Opened, epoch: &Epoch, list_all: bool) -> Result<Pass, CycleError> {
+        let mut waiting = Waiting::new();
+        let result = self.pass_with(opened, epoch, list_all, &mut waiting).await;
+        if result.is_err() {
+            while waiting.outstanding > 0 {
+                match self.next_answer(&mut waiting).await {
+                    Ok(Some(answer)) => self.answered(answer, &mut waiting, DeletePolicy::NEVER)?,
+                    Ok(None) => break,
+                    // The first error is the one to tell; only the archive's end ends the waiting.
+                    Err(_) if self.agent.archive.ended().is_some() => break,
+                    Err(_) => {}
+                }
+            }
+        }
+        result
+    }
+
+    async fn pass_with(
+        &mut self,
+        opened: &Opened,
+        epoch: &Epoch,
+        list_all: bool,
+        waiting: &mut Waiting,
+    ) -> Result<Pass, CycleError> {
         let id = epoch.id;
         let now = self.agent.clock.now();
         let can_delete = self.profile.delete && self.source.abilities().can_delete;
@@ -178,40 +214,50 @@ impl<S: Source> Cycle<'_, S> {
         }
 
         let exists = opened.state.exists.saturating_sub(self.removed);
-        let mut waiting = Waiting::new();
         let mut at = from;
         let mut counted = 0u64;
-        let mut old_receipts: Vec<Seen> = Vec::new();
         loop {
-            let (listed, next) = self.source.list(at).await?;
-            let window = self.classify(id, at, next, &listed, policy, now).await?;
-            if let Some(why) = window.other {
+            let (mut listed, next) = self.source.list(at).await?;
+            let mut window = self.classify(id, at, next, &listed, policy, now).await?;
+            if let Some(native) = window.other.as_ref().map(|other| other.native_id.clone()) {
+                // A mail that another client expunges just now may be listed with a size of 0: ask again.
+                let at_issue: Vec<Listed> = listed.iter().filter(|one| one.native_id == native).cloned().collect();
+                let confirmed = self.source.list_only(&at_issue).await?;
+                if confirmed != at_issue {
+                    listed.retain(|one| one.native_id != native);
+                    listed.extend(confirmed);
+                    listed.sort_by_key(|one| one.order);
+                    let lost = window.lost;
+                    window = self.classify(id, at, next, &listed, policy, now).await?;
+                    window.lost += lost;
+                }
+            }
+            if let Some(Other { why, .. }) = window.other {
                 // What was fetched in this session is what it is; only the memory of earlier ones is wrong.
-                self.collect(&mut waiting, policy, true).await?;
+                self.collect(waiting, policy, true).await?;
                 return Ok(Pass::OtherFolder(why));
             }
             counted += listed.len() as u64;
             let not_yet_due = window.waiting.into_iter().filter(|native| self.waiting.insert((id, native.clone())));
-            self.report.listed += (window.wanted.len() + window.due_for_deletion.len() + not_yet_due.count()) as u64;
-            self.report.already_archived += window.due_for_deletion.len() as u64;
-            if window.lost > 0 {
-                self.report.listed += window.lost;
-                self.report.vanished += window.lost;
-                self.report.alarms.push(format!(
-                    "{} items vanished before they were archived; gatepost did not delete them, another client did",
-                    window.lost
-                ));
-            }
-            old_receipts.extend(window.due_for_deletion);
-            self.fetch(id, &window.wanted, &mut waiting).await?;
-            self.collect(&mut waiting, policy, false).await?;
+            self.report.listed +=
+                (window.wanted.len() + window.again.len() + window.due_for_deletion.len() + not_yet_due.count()) as u64;
+            self.report.already_archived += window.due_for_deletion.len() as u64 - window.excluded_due;
+            self.report.excluded += window.excluded_due;
+            self.report.listed += window.lost;
+            self.report.vanished += window.lost;
+            // First what earlier sessions archived: where a server can only expunge all that is marked,
+            // marks of theirs may still be set.
+            self.delete_old(&window.due_for_deletion, waiting).await?;
+            self.fetch(id, &window.wanted, waiting).await?;
+            // What failed before comes last, so that a mail which ends the connection holds up no other.
+            self.fetch(id, &window.again, waiting).await?;
+            self.collect(waiting, policy, false).await?;
             match next {
                 Some(next) => at = next,
                 None => break,
             }
         }
-        self.collect(&mut waiting, policy, true).await?;
-        self.delete_old(&old_receipts, &mut waiting).await?;
+        self.collect(waiting, policy, true).await?;
         if waiting.mismatch {
             return Ok(Pass::OtherFolder("an item that was to be deleted has another size or date".into()));
         }
@@ -341,7 +387,10 @@ impl<S: Source> Cycle<'_, S> {
             };
             if let Some(item) = next {
                 unanswered.remove(item.listed.native_id.as_str());
-                take(agent, self.people, self.report, waiting, &peer, epoch, item).await?;
+                let native = item.listed.native_id.clone();
+                if take(agent, self.people, self.report, waiting, &peer, epoch, item).await? {
+                    self.waiting.insert((epoch, native));
+                }
             } else if done.is_some() {
                 break;
             }
@@ -349,7 +398,17 @@ impl<S: Source> Cycle<'_, S> {
                 return Err(error.into());
             }
         }
-        done.unwrap_or(Ok(()))?;
+        if let Err(error) = done.unwrap_or(Ok(())) {
+            // The connection ended on the oldest item without an answer, or for another reason: this item
+            // fails, which costs it nothing at first, and its place in the queue when it happens again.
+            if let Some(first) = wanted.iter().find(|item| unanswered.contains(item.native_id.as_str())) {
+                let seen = seen_of(epoch, first);
+                let because = error.to_string();
+                agent.archive.call(move |core| core.dispose(&seen, Disposition::Failed, &because)).await?;
+                self.report.count(Disposition::Failed);
+            }
+            return Err(error);
+        }
         if let Some(item) = unanswered.iter().next() {
             // The contract of a source; without it the mark could pass an item that has no disposition.
             return Err(ArchiveError::new(
@@ -378,10 +437,11 @@ impl<S: Source> Cycle<'_, S> {
                 self.use_receipts(waiting).await?;
             }
         }
-        while waiting.capped.try_recv().is_ok() {
-            self.report
-                .alarms
-                .push("an item named more unknown people than `create_max_per_item`; the rest is unassigned".into());
+        while let Ok(note) = waiting.noted.try_recv() {
+            match note {
+                Note::Capped => self.capped += 1,
+                Note::Suspect => self.suspect += 1,
+            }
         }
         if all {
             self.use_receipts(waiting).await?;
@@ -397,7 +457,11 @@ impl<S: Source> Cycle<'_, S> {
         loop {
             tokio::select! {
                 answer = waiting.answers.recv() => return Ok(answer),
-                Some(error) = waiting.failures.recv() => return Err(error.into()),
+                Some(error) = waiting.failures.recv() => {
+                    // It gets no other answer.
+                    waiting.outstanding -= 1;
+                    return Err(error.into());
+                }
                 _ = check.tick() => {
                     // A writer that ended answers nobody any more.
                     if self.agent.archive.ended().is_some() {
@@ -461,56 +525,7 @@ enum Sample {
     Other(String),
 }
 
-/// What is to be done about one window of a listing.
-#[derive(Default)]
-struct Window {
-    wanted: Vec<Listed>,
-    due_for_deletion: Vec<Seen>,
-    /// Failed before, and not yet due again.
-    waiting: Vec<String>,
-    /// Gone without ever having been archived.
-    lost: u64,
-    /// The folder is not the one that was recorded, and why.
-    other: Option<String>,
-}
-
-impl Window {
-    fn sort(&mut self, seen: Seen, row: Option<Row>, policy: DeletePolicy, now: Timestamp) {
-        let Some(row) = row else {
-            self.wanted.push(listed_of(&seen));
-            return;
-        };
-        if !row.matches(&seen) {
-            self.other = Some(format!("item {} has another size or date", seen.native_id));
-            return;
-        }
-        match (row.gone.as_deref(), row.disposition) {
-            // It was away and is there again, the very same: a listing that missed it, or mail put back.
-            (Some("vanished"), _) => self.wanted.push(listed_of(&seen)),
-            (Some(_), _) => self.other = Some(format!("item {} was deleted and is there again", seen.native_id)),
-            (None, Disposition::Failed | Disposition::Unfetchable | Disposition::Vanished) => {
-                if row.due() <= now {
-                    self.wanted.push(listed_of(&seen));
-                } else {
-                    self.waiting.push(seen.native_id);
-                }
-            }
-            (None, Disposition::Archived | Disposition::AlreadyArchived) => {
-                if policy.delete && row.at <= policy.archived_before {
-                    self.due_for_deletion.push(seen);
-                }
-            }
-            (None, Disposition::Excluded) => {
-                if policy.delete && policy.delete_excluded && row.at <= policy.archived_before {
-                    self.due_for_deletion.push(seen);
-                }
-            }
-            (None, Disposition::Quarantined) => {}
-        }
-    }
-}
-
-/// One answer of the gateway: bytes go to the decoders, anything else is recorded.
+/// One answer of the gateway: bytes go to the decoders, anything else is recorded (and `true`).
 async fn take(
     agent: &Agent,
     people: &std::sync::Arc<People>,
@@ -519,7 +534,7 @@ async fn take(
     peer: &str,
     epoch: u64,
     item: Fetched,
-) -> Result<(), CycleError> {
+) -> Result<bool, CycleError> {
     use crate::base::bytes::ByteSource as _;
     let seen = seen_of(epoch, &item.listed);
     let (disposition, because) = match item.body {
@@ -534,19 +549,16 @@ async fn take(
                 people: people.clone(),
                 reply: waiting.reply.clone(),
                 failed: waiting.failed.clone(),
-                capped: waiting.cap.clone(),
+                notes: waiting.notes.clone(),
             })?;
-            return Ok(());
+            return Ok(false);
         }
-        Body::Gone => {
-            report.alarms.push("an item vanished between listing and download; another client deleted it".into());
-            (Disposition::Vanished, "gone between listing and download".to_owned())
-        }
+        Body::Gone => (Disposition::Vanished, "gone between listing and download".to_owned()),
         Body::Unfetchable(why) => (Disposition::Unfetchable, why),
     };
     report.count(disposition);
     agent.archive.call(move |core| core.dispose(&seen, disposition, &because)).await?;
-    Ok(())
+    Ok(true)
 }
 
 fn before(now: Timestamp, wait: std::time::Duration) -> Timestamp {
@@ -562,18 +574,4 @@ pub fn epoch_name(key: &EpochKey) -> EpochName {
         folder: key.folder.clone(),
         validity: key.validity.clone(),
     }
-}
-
-fn seen_of(epoch: u64, listed: &Listed) -> Seen {
-    Seen {
-        epoch,
-        native_id: listed.native_id.clone(),
-        order: listed.order,
-        size: listed.size,
-        date: listed.date.clone(),
-    }
-}
-
-fn listed_of(seen: &Seen) -> Listed {
-    Listed { native_id: seen.native_id.clone(), order: seen.order, size: seen.size, date: seen.date.clone() }
 }

@@ -1,8 +1,8 @@
 //! The decoders: threads that turn fetched bytes into submissions to the archive.
 //!
 //! Decoding and routing are pure; what is stateful here is the guard around them and the hand-over. Each
-//! item that goes in gets exactly one answer: [`Answer::Committed`] from the archive, or
-//! [`Answer::Failed`]. The answer channel ends when every item was answered or the archive's writer ended.
+//! item that goes in gets exactly one answer: [`Committed`] from the archive, or an error when it cannot even be
+//! submitted. When the archive's writer ends, neither comes: whoever waits looks at [`Handle::ended`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender};
@@ -35,8 +35,17 @@ pub struct Work {
     pub reply: UnboundedSender<Committed>,
     /// Told when the item cannot even be submitted.
     pub failed: UnboundedSender<ArchiveError>,
-    /// Told when more people would have been created than one item may.
-    pub capped: UnboundedSender<()>,
+    /// Told what a person should hear of this item.
+    pub notes: UnboundedSender<Note>,
+}
+
+/// What a run's report says beside the counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// More people would have been created than one item may.
+    Capped,
+    /// A journal report that cannot be believed or read; it was filed by headers alone.
+    Suspect,
 }
 
 pub struct Decoders {
@@ -51,10 +60,9 @@ impl Decoders {
         let mut threads = Vec::new();
         for slot in 0..count {
             let (receiver, archive, guard) = (receiver.clone(), archive.clone(), guard.clone());
-            let encoder = Encoder::new()?;
             // A deep stack: decoders do not recurse on input, and if one ever does, it gets far.
             let builder = std::thread::Builder::new().name(format!("decoder-{slot}")).stack_size(8 * 1024 * 1024);
-            threads.push(builder.spawn(move || serve(slot, &receiver, &archive, &guard, encoder))?);
+            threads.push(builder.spawn(move || serve(slot, &receiver, &archive, &guard))?);
         }
         Ok(Decoders { work: Some(work), threads })
     }
@@ -76,12 +84,33 @@ impl Drop for Decoders {
     }
 }
 
-fn serve(slot: usize, work: &Mutex<Receiver<Work>>, archive: &Handle, guard: &Guard, mut encoder: Encoder) {
+fn serve(slot: usize, work: &Mutex<Receiver<Work>>, archive: &Handle, guard: &Guard) {
+    let lock = || work.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    // The encoder's working memory goes with the burst that needed it: an idle agent is small.
+    let mut encoder = None;
     loop {
-        let next = work.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).recv();
+        // Not to be had at once: there is nothing to do, or another one waits for it already.
+        let at_once = work.try_lock().ok().and_then(|receiver| receiver.try_recv().ok());
+        let next = match at_once {
+            Some(work) => Ok(work),
+            None => {
+                encoder = None;
+                lock().recv()
+            }
+        };
         let Ok(work) = next else { return };
         let failed = work.failed.clone();
-        let result = catch_unwind(AssertUnwindSafe(|| one(slot, work, archive, guard, &mut encoder)));
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let mut ready = match encoder.take() {
+                Some(ready) => ready,
+                None => Encoder::new().map_err(|error| {
+                    ArchiveError::new(ErrorKind::Failed, format!("cannot prepare to compress: {error}"))
+                })?,
+            };
+            let done = one(slot, work, archive, guard, &mut ready);
+            encoder = Some(ready);
+            done
+        }));
         let error = match result {
             Ok(Ok(())) => continue,
             Ok(Err(error)) => error,
@@ -94,7 +123,7 @@ fn serve(slot: usize, work: &Mutex<Receiver<Work>>, archive: &Handle, guard: &Gu
 }
 
 fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut Encoder) -> Result<(), ArchiveError> {
-    let Work { seen, bytes, peer, fetched, people, reply, failed: _, capped } = work;
+    let Work { seen, bytes, peer, fetched, people, reply, failed: _, notes } = work;
     let io = |error: std::io::Error| ArchiveError::of_io(format!("cannot read a fetched item: {error}"), &error);
     let noting =
         |error: std::io::Error| ArchiveError::of_io(format!("cannot note which item is decoded: {error}"), &error);
@@ -112,8 +141,12 @@ fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut E
     let (leaves, outcome) = match decoded {
         Ok(decoded) => {
             let routing = route::route(&decoded, &people);
+            // Nobody listens any more when the cycle was cut short.
             if routing.capped {
-                let _ = capped.send(());
+                let _ = notes.send(Note::Capped);
+            }
+            if routing.suspect {
+                let _ = notes.send(Note::Suspect);
             }
             let outcome = match routing.excluded {
                 Some(rule) => Outcome::Exclude { rule, envelope: decoded.envelope.clone() },

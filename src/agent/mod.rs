@@ -10,6 +10,8 @@ mod guard;
 pub mod reconcile;
 pub mod report;
 pub mod route;
+mod waiting;
+mod window;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -70,9 +70,10 @@ impl ProfileReport {
             + self.failed
     }
 
-    /// Nothing was new, nothing was done: not worth a record.
+    /// Nothing was new, nothing was done: not worth a record. (A standing alarm, such as a gateway that cannot
+    /// delete, is told in each report and not recorded again and again.)
     pub fn is_idle(&self) -> bool {
-        self.listed == 0 && self.deleted == 0 && self.alarms.is_empty() && self.error.is_none()
+        self.listed == 0 && self.deleted == 0 && self.error.is_none()
     }
 
     /// What was listed and got no disposition in this run waits for the next one.

@@ -4,14 +4,17 @@
 //! an Inbox copy; of a forwarded copy both mailboxes. External addresses beside internal ones are not
 //! filed. An item is excluded only when a policy leaves it with no filing, and then the rule is named.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::archive::{Filing, Folder, PersonRecord};
 use crate::base::address::Address;
-use crate::journal::Decoded;
+use crate::journal::{Decoded, flags};
 use crate::mail::envelope::{Envelope, Via};
 use crate::people::{NonInternal, UNASSIGNED, UnknownInternal, Who};
 use crate::people::{People, created_person};
+
+/// Flags of reports whose envelope was not used.
+const SUSPECT: [&str; 3] = [flags::UNTRUSTED_REPORT, flags::REPORT_WITHOUT_ORIGINAL, flags::UNREADABLE_ENVELOPE];
 
 /// Version of these rules; recorded with each filing.
 pub const RULES: u32 = 1;
@@ -25,6 +28,8 @@ pub struct Routing {
     pub excluded: Option<String>,
     /// More people would have been created than one item may.
     pub capped: bool,
+    /// A report that cannot be believed, or read: a person should look.
+    pub suspect: bool,
 }
 
 /// One address that may own a copy.
@@ -40,10 +45,18 @@ pub fn route(decoded: &Decoded, people: &People) -> Routing {
     let mut created: HashSet<String> = HashSet::new();
     let mut known: HashSet<String> = HashSet::new();
     let mut any_internal = false;
-    let mut unassigned = None;
+    let mut unassigned: BTreeMap<Folder, String> = BTreeMap::new();
     let may_create = !decoded.degraded;
+    routing.suspect = decoded.flags.iter().any(|flag| SUSPECT.contains(&flag.as_str()));
     for claim in claims(&decoded.envelope) {
-        let Some(address) = Address::parse(claim.address) else { continue };
+        let Some(address) = Address::parse(claim.address) else {
+            // A report names its organisation's people in forms of its own (X.500, X.400): nobody's yet.
+            if !decoded.degraded && !claim.address.trim().is_empty() {
+                let because = format!("{}: no mail address that is known", claim.because);
+                unassigned.entry(claim.folder).or_insert(because);
+            }
+            continue;
+        };
         let person = match people.who(&address) {
             Who::External | Who::Machine => continue,
             Who::Owner(id) => {
@@ -64,7 +77,7 @@ pub fn route(decoded: &Decoded, people: &People) -> Routing {
                         let is_new = !created.contains(&person.id.0);
                         if is_new && created.len() >= people.create_max_per_item() {
                             routing.capped = true;
-                            unassigned.get_or_insert((claim.folder, claim.because));
+                            unassigned.entry(claim.folder).or_insert_with(|| nobodys(&claim.because));
                             continue;
                         }
                         if is_new {
@@ -74,7 +87,7 @@ pub fn route(decoded: &Decoded, people: &People) -> Routing {
                         person.id.0
                     }
                     UnknownInternal::Create | UnknownInternal::Unassigned => {
-                        unassigned.get_or_insert((claim.folder, claim.because));
+                        unassigned.entry(claim.folder).or_insert_with(|| nobodys(&claim.because));
                         continue;
                     }
                 }
@@ -84,29 +97,37 @@ pub fn route(decoded: &Decoded, people: &People) -> Routing {
             routing.filings.push(Filing { person, folder: claim.folder, because: claim.because });
         }
     }
-    if let Some((folder, because)) = unassigned {
+    if !unassigned.is_empty() {
         routing.people.push(unassigned_person());
-        let because = format!("{because}: an address of ours that nobody owns");
+    }
+    for (folder, because) in unassigned {
         routing.filings.push(Filing { person: UNASSIGNED.into(), folder, because });
     }
     if routing.filings.is_empty() {
-        if any_internal {
-            routing.excluded = Some("unknown_internal = \"exclude\"".into());
-        } else {
-            match people.non_internal() {
-                NonInternal::Exclude => routing.excluded = Some("non_internal = \"exclude\"".into()),
-                NonInternal::Unassigned => {
-                    routing.people.push(unassigned_person());
-                    routing.filings.push(Filing {
-                        person: UNASSIGNED.into(),
-                        folder: Folder::Inbox,
-                        because: "no address of ours in the envelope".into(),
-                    });
-                }
+        let rule = match (any_internal, people.non_internal()) {
+            (true, _) => Some("unknown_internal = \"exclude\""),
+            (false, NonInternal::Exclude) => Some("non_internal = \"exclude\""),
+            (false, NonInternal::Unassigned) => None,
+        };
+        match rule {
+            // What a sender can bring about by a broken report must not keep a mail out of the archive.
+            Some(rule) if !routing.suspect => routing.excluded = Some(rule.into()),
+            Some(_) | None => {
+                let because = match routing.suspect {
+                    true => "a journal report that cannot be believed or read",
+                    false => "no address of ours in the envelope",
+                };
+                routing.people.push(unassigned_person());
+                let person = UNASSIGNED.into();
+                routing.filings.push(Filing { person, folder: Folder::Inbox, because: because.into() });
             }
         }
     }
     routing
+}
+
+fn nobodys(because: &str) -> String {
+    format!("{because}: an address of ours that nobody owns")
 }
 
 /// Who claims a copy, in the order in which reasons are preferred.

@@ -81,6 +81,22 @@ impl Catalogue {
         private_file(path)?;
         let db = Connection::open(path)?;
         tune(&db)?;
+        Catalogue::with_schema(db, archive)
+    }
+
+    /// The same, for a file that counts only once it was filled, closed and synced by the caller: one file
+    /// without a journal beside it, and nothing of it survives a crash.
+    pub fn create_unsynced(path: &Path, archive: uuid::Uuid) -> Result<Catalogue> {
+        private_file(path)?;
+        let db = Connection::open(path)?;
+        db.pragma_update(None, "journal_mode", "MEMORY")?;
+        db.pragma_update(None, "synchronous", "OFF")?;
+        db.pragma_update(None, "cache_size", -16384)?;
+        db.set_prepared_statement_cache_capacity(64);
+        Catalogue::with_schema(db, archive)
+    }
+
+    fn with_schema(db: Connection, archive: uuid::Uuid) -> Result<Catalogue> {
         // In one transaction: what is interrupted leaves a file with nothing in it.
         db.execute_batch("BEGIN IMMEDIATE")?;
         db.execute_batch(SCHEMA)?;
@@ -148,6 +164,13 @@ impl Catalogue {
         Ok(self)
     }
 
+    /// The archive that this catalogue says it belongs to, before anything else of it is believed.
+    pub fn archive_named(path: &Path) -> Result<Option<String>> {
+        let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        db.busy_timeout(std::time::Duration::from_secs(10))?;
+        Catalogue { db }.meta("archive")
+    }
+
     fn meta(&self, key: &str) -> Result<Option<String>> {
         let mut statement = self.db.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
         Ok(statement.query_row([key], |row| row.get(0)).optional()?)
@@ -167,6 +190,11 @@ impl Catalogue {
             // An error here leaves the transaction to the connection's end, which drops it too.
             let _ = self.db.execute_batch("ROLLBACK");
         }
+    }
+
+    /// Drops cached pages that nobody uses.
+    pub fn release_memory(&self) -> Result<()> {
+        Ok(self.db.release_memory()?)
     }
 
     /// `None`: nothing was committed yet.
@@ -358,6 +386,11 @@ impl Catalogue {
                 let mut statement =
                     self.db.prepare_cached("INSERT INTO events (event, at, who, what) VALUES (?1, ?2, ?3, ?4)")?;
                 statement.execute(params![event.event, event.at.as_second(), event.who, event.what.to_string()])?;
+                // Runs that did something are in the chain, so that `status` knows them after a rebuild too.
+                if let ("run", Some(name)) = (event.event.as_str(), event.what["name"].as_str()) {
+                    let at = event.at.as_second();
+                    self.put_run(name, at, event.what["error"].is_null().then_some(at), &event.what.to_string())?;
+                }
             }
             Record::Seal(seal) => {
                 let mut statement = self.db.prepare_cached("UPDATE packs SET sealed = 1, bytes = ?2 WHERE no = ?1")?;
@@ -367,6 +400,16 @@ impl Catalogue {
                 return Err(ArchiveError::new(ErrorKind::Failed, "a commit is taken over by apply_commit"));
             }
         }
+        Ok(())
+    }
+
+    /// The last run of a profile.
+    pub(super) fn put_run(&self, name: &str, at: i64, success: Option<i64>, report: &str) -> Result<()> {
+        let mut statement = self.db.prepare_cached(
+            "INSERT INTO profiles VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO UPDATE SET last_run = ?2,
+                last_success = coalesce(?3, last_success), report = ?4",
+        )?;
+        statement.execute(params![name, at, success, report])?;
         Ok(())
     }
 

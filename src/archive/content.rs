@@ -7,15 +7,13 @@ use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-
 use super::catalogue::Catalogue;
 use super::error::{ArchiveError, Result, Tried as _};
 use super::frame::Kind;
 use super::pack::Packs;
 use super::record::{ChunkRef, ItemRecord};
 use crate::base::digest::{Digest, Hasher};
+use crate::mail::transfer::{Decoder, Encoding};
 
 /// The bytes of a chunk, tested.
 pub(super) fn chunk(catalogue: &Catalogue, packs: &mut Packs, chunk: &ChunkRef) -> Result<Vec<u8>> {
@@ -93,7 +91,7 @@ pub(super) fn write_original<B: AsRef<[u8]>>(
             format!("item {} was not decoded; it can be written as it is only", item.item),
         ));
     };
-    let mut decoder = Transfer::new(&message.transfer).ok_or_else(|| {
+    let mut decoder = decoder(&message.transfer).ok_or_else(|| {
         ArchiveError::new(
             super::error::ErrorKind::Unusable,
             format!(
@@ -105,7 +103,7 @@ pub(super) fn write_original<B: AsRef<[u8]>>(
     let mut hasher = Hasher::new();
     let mut decoded = Vec::new();
     for_range(item, message.range.clone(), fetch, &mut |bytes| {
-        if let Transfer::Identity = decoder {
+        if let Decoder::Identity = decoder {
             hasher.update(bytes);
             return put(out, bytes);
         }
@@ -125,126 +123,20 @@ fn put(out: &mut dyn Write, bytes: &[u8]) -> Result<()> {
     out.write_all(bytes).tried("write", Path::new("the output"))
 }
 
-fn proved(item: u64, what: &str, found: Digest, recorded: Digest) -> Result<()> {
+pub(super) fn proved(item: u64, what: &str, found: Digest, recorded: Digest) -> Result<()> {
     if found == recorded {
         return Ok(());
     }
     Err(ArchiveError::damaged(format!("the {what} {item} has the SHA-256 {found}, recorded is {recorded}")))
 }
 
-/// Takes a transfer encoding off, tolerantly and in pieces. The SHA-256 behind it says whether it came
-/// out as it did when the item was archived.
-pub(super) enum Transfer {
-    Identity,
-    /// Digits that do not make a group of four yet.
-    Base64(Vec<u8>),
-    /// A `=` and what followed it, when it may be an escape that goes on in the next piece.
-    QuotedPrintable(Vec<u8>),
-}
-
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &base64::alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-impl Transfer {
-    pub(super) fn new(name: &str) -> Option<Transfer> {
-        match name {
-            "identity" => Some(Transfer::Identity),
-            "base64" => Some(Transfer::Base64(Vec::new())),
-            "quoted-printable" => Some(Transfer::QuotedPrintable(Vec::new())),
-            _ => None,
-        }
-    }
-
-    pub(super) fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        match self {
-            Transfer::Identity => out.extend_from_slice(bytes),
-            Transfer::Base64(digits) => {
-                let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-                digits.extend(bytes.iter().copied().filter(is_digit));
-                let whole = digits.len() / 4 * 4;
-                decode_groups(&digits[..whole], out);
-                digits.drain(..whole);
-            }
-            Transfer::QuotedPrintable(open) => {
-                for &byte in bytes {
-                    quoted_printable(open, byte, out);
-                }
-            }
-        }
-    }
-
-    pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
-        match self {
-            Transfer::Identity => {}
-            Transfer::Base64(digits) => {
-                decode_groups(digits, out);
-                digits.clear();
-            }
-            Transfer::QuotedPrintable(open) => {
-                // A lone `=` at the end is a soft line break whose line end was cut off.
-                if open.as_slice() != b"=" && open.as_slice() != b"=\r" {
-                    out.extend_from_slice(open);
-                }
-                open.clear();
-            }
-        }
-    }
-}
-
-fn decode_groups(digits: &[u8], out: &mut Vec<u8>) {
-    // Only digits get here; what can be wrong is a single one left over, which carries no byte.
-    let usable = if digits.len() % 4 == 1 { digits.len() - 1 } else { digits.len() };
-    if let Ok(bytes) = BASE64.decode(&digits[..usable]) {
-        out.extend_from_slice(&bytes);
-    }
-}
-
-fn quoted_printable(open: &mut Vec<u8>, byte: u8, out: &mut Vec<u8>) {
-    match (open.as_slice(), byte) {
-        ([], b'=') => open.push(byte),
-        ([], _) => out.push(byte),
-        ([_], b'\n') | ([_, b'\r'], b'\n') => open.clear(),
-        ([_], b'\r') => open.push(byte),
-        ([_], _) if byte.is_ascii_hexdigit() => open.push(byte),
-        ([_, high], _) if high.is_ascii_hexdigit() && byte.is_ascii_hexdigit() => {
-            let value = |digit: u8| (digit as char).to_digit(16).unwrap_or(0) as u8;
-            out.push(value(*high) * 16 + value(byte));
-            open.clear();
-        }
-        _ => {
-            // No escape after all: it stays as it is written.
-            out.append(open);
-            quoted_printable(open, byte, out);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn decode(name: &str, text: &[u8], piece: usize) -> Vec<u8> {
-        let mut decoder = Transfer::new(name).unwrap();
-        let mut out = Vec::new();
-        for part in text.chunks(piece) {
-            decoder.push(part, &mut out);
-        }
-        decoder.finish(&mut out);
-        out
-    }
-
-    #[test]
-    fn a_transfer_encoding_comes_off_however_it_is_cut_into_pieces() {
-        for piece in 1..9 {
-            assert_eq!(decode("base64", b"aGVs\r\nbG8g\r\nd29y bGQ=\r\n", piece), b"hello world");
-            assert_eq!(decode("base64", b"aGVsbG8gd29ybGQ", piece), b"hello world");
-            let text = b"a=20b=\r\nc=3d=3D=zz =\ngr=C3=BC=C3=9f =";
-            assert_eq!(decode("quoted-printable", text, piece), "a bc===zz grüß ".as_bytes());
-            assert_eq!(decode("identity", b"as it is", piece), b"as it is");
-        }
-    }
+/// For the names in [`super::record::StoredMessage`]: those only, another one is not guessed at.
+pub(super) fn decoder(transfer: &str) -> Option<Decoder> {
+    let encoding = match transfer {
+        "identity" => Encoding::Identity,
+        "base64" => Encoding::Base64,
+        "quoted-printable" => Encoding::QuotedPrintable,
+        _ => return None,
+    };
+    Some(Decoder::new(encoding))
 }

@@ -54,6 +54,10 @@ impl KnownChunks {
         lock(&self.0.batch).clear();
     }
 
+    pub(super) fn release_memory(&self) -> Result<()> {
+        lock(&self.0.reader).release_memory()
+    }
+
     fn has(&self, chunk: &Digest) -> bool {
         // The batch first: a commit between the two questions moves a chunk from there to the catalogue.
         lock(&self.0.batch).contains(chunk) || matches!(lock(&self.0.reader).chunk(chunk), Ok(Some(_)))
@@ -141,6 +145,8 @@ pub fn prepare(
 }
 
 #[cfg(test)]
+// A single range is what is meant: one leaf.
+#[allow(clippy::single_range_in_vec_init)]
 mod tests {
     use super::*;
 

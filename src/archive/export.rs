@@ -404,7 +404,7 @@ fn safe_name(id: &str) -> String {
     }
     const NAME_BYTES_MAX: usize = 150;
     if name.is_empty() {
-        name.push_str("%");
+        name.push('%');
     } else if name.len() > NAME_BYTES_MAX {
         let mut end = NAME_BYTES_MAX - 33;
         while !name.is_char_boundary(end) {

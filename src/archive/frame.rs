@@ -104,11 +104,11 @@ pub enum FrameError {
     Unknown(u8),
     #[error("the {0} record ends beyond the end of the pack")]
     Short(&'static str),
-    #[error("the stored bytes of a {0} record do not match their checksum")]
+    #[error("the stored bytes of the {0} record do not match their checksum")]
     Checksum(&'static str),
-    #[error("the payload of a {0} record does not match its SHA-256")]
+    #[error("the payload of the {0} record does not match its SHA-256")]
     Payload(&'static str),
-    #[error("the payload of a {0} record cannot be decompressed")]
+    #[error("the payload of the {0} record cannot be decompressed")]
     Compression(&'static str),
     #[error("the {0} record cannot be understood: {1}")]
     Content(&'static str, String),
@@ -175,18 +175,27 @@ impl Head {
 
     /// What the commit chain holds of this record; independent of its stored form.
     pub fn record_digest(&self) -> Digest {
-        Digest::of(format!("gatepost-record-1\n{}\n{}\n{}\n", self.kind as u8, self.raw_len, self.payload).as_bytes())
+        record_digest(self.kind, self.raw_len, self.payload)
     }
 
-    /// Tests the stored bytes and gives the payload.
+    /// Tests the stored bytes and gives the payload, tested by its SHA-256.
     pub fn open(&self, stored: &[u8]) -> Result<Vec<u8>, FrameError> {
+        let payload = self.unpack(stored)?;
+        if Digest::of(&payload) != self.payload {
+            return Err(FrameError::Payload(self.kind.name()));
+        }
+        Ok(payload)
+    }
+
+    /// Tests the stored bytes by their checksum and gives the payload, for a caller that hashes it anyway.
+    pub fn unpack(&self, stored: &[u8]) -> Result<Vec<u8>, FrameError> {
         let name = self.kind.name();
         if stored.len() as u64 != self.stored_len || crc32fast::hash(stored) != self.stored_crc {
             return Err(FrameError::Checksum(name));
         }
         let payload =
             zstd::bulk::decompress(stored, self.raw_len as usize).map_err(|_| FrameError::Compression(name))?;
-        if payload.len() as u64 != self.raw_len || Digest::of(&payload) != self.payload {
+        if payload.len() as u64 != self.raw_len {
             return Err(FrameError::Payload(name));
         }
         Ok(payload)
@@ -229,6 +238,11 @@ impl Encoder {
     }
 }
 
+/// `FORMAT.md` §3.
+pub fn record_digest(kind: Kind, raw_len: u64, payload: Digest) -> Digest {
+    Digest::of(format!("gatepost-record-1\n{}\n{raw_len}\n{payload}\n", kind as u8).as_bytes())
+}
+
 /// The hash of the commit before the first one.
 pub fn genesis(archive: uuid::Uuid) -> Digest {
     Digest::of(format!("gatepost-archive-1\n{archive}\n").as_bytes())
@@ -241,8 +255,11 @@ pub fn commit_hash(seq: u64, previous: Digest, records: u64, batch: Digest, time
     hasher.finish()
 }
 
+/// A record of a sealed pack: its type, its offset, the SHA-256 of its payload.
+pub type IndexEntry = (Kind, u64, Digest);
+
 /// The index of a sealed pack, as a skippable frame.
-pub fn encode_index(entries: &[(Kind, u64, Digest)]) -> Vec<u8> {
+pub fn encode_index(entries: &[IndexEntry]) -> Vec<u8> {
     let mut body = Vec::with_capacity(12 + entries.len() * 41);
     body.extend_from_slice(b"GPix");
     body.extend_from_slice(&(entries.len() as u32).to_le_bytes());

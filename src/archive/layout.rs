@@ -116,8 +116,8 @@ impl Layout {
                     .hint("check `[archive] path` (or --archive); `gatepost once` makes a new one")
             }
             Err(error) => ArchiveError::io("read", &self.root, &error),
-            Ok(mut entries) => {
-                if entries.next().is_none() {
+            Ok(_) => {
+                if self.is_as_good_as_empty() {
                     ArchiveError::new(
                         ErrorKind::Unusable,
                         format!("{root} is an empty folder: an unmounted volume looks like that"),
@@ -134,50 +134,93 @@ impl Layout {
         }
     }
 
-    /// Makes a new archive where nothing is (or, with `into_empty`, in an empty folder).
+    /// Only what an interrupted attempt to make an archive leaves, or nothing (`lost+found` is a fresh volume's).
+    pub fn is_as_good_as_empty(&self) -> bool {
+        let Ok(entries) = std::fs::read_dir(&self.root) else { return false };
+        entries.flatten().all(|entry| {
+            let name = entry.file_name();
+            let is_empty_dir = || std::fs::read_dir(entry.path()).is_ok_and(|mut inside| inside.next().is_none());
+            match name.to_str() {
+                Some("lost+found") => true,
+                Some("packs" | "spool" | "torn") => is_empty_dir(),
+                Some(name) => HALF_MADE.contains(&name),
+                None => false,
+            }
+        })
+    }
+
+    /// Removes what an attempt left that was interrupted: only what such an attempt makes. A folder with
+    /// anything else in it is not ours, and is refused.
+    fn remove_half_made(&self) -> Result<()> {
+        let absent_is_fine = |result: io::Result<()>, path: &Path| match result {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ArchiveError::io("remove", path, &error)),
+            _ => Ok(()),
+        };
+        for name in HALF_MADE {
+            let path = self.root.join(name);
+            absent_is_fine(std::fs::remove_file(&path), &path)?;
+        }
+        for folder in [self.packs(), self.spool(), self.torn()] {
+            absent_is_fine(std::fs::remove_dir(&folder), &folder)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a new archive: where nothing is, prepared beside its place and renamed; in an empty folder
+    /// (`into_empty`), which may be a mount point, in its place. `archive.json` comes last: without it there
+    /// is no archive.
     pub fn create(&self, fs: &Fs, into_empty: bool, now: Timestamp) -> Result<Identity> {
         let parent = match self.root.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
+        let identity = Identity { format: FORMAT, features: 0, archive: uuid::Uuid::new_v4(), created: now };
+        if into_empty {
+            self.remove_catalogue_of(self)?;
+            self.remove_half_made()?;
+            self.fill(fs, self, &identity)?;
+            self.make_name_durable(fs)?;
+            return Ok(identity);
+        }
         fs.create_dir_all(&parent).tried("create", &parent)?;
         let mut name = std::ffi::OsString::from(".");
         name.push(self.root.file_name().unwrap_or("archive".as_ref()));
         name.push(".new");
         let prepared = Layout::new(&parent.join(name), None);
-        if !self.catalogue_is_inside() && self.catalogue.exists() {
-            self.remove_catalogue_of(&prepared)?;
-        }
+        self.remove_catalogue_of(&prepared)?;
         if prepared.root.exists() {
-            // Left by an attempt that was interrupted before the rename; it was never an archive.
-            std::fs::remove_dir_all(&prepared.root).tried("remove", &prepared.root)?;
+            prepared.remove_half_made()?;
+            std::fs::remove_dir(&prepared.root).tried("remove", &prepared.root)?;
         }
-        let identity = Identity { format: FORMAT, features: 0, archive: uuid::Uuid::new_v4(), created: now };
         fs.create_dir(&prepared.root).tried("create", &prepared.root)?;
-        for folder in [prepared.packs(), prepared.spool(), prepared.torn()] {
-            fs.create_dir(&folder).tried("create", &folder)?;
-        }
-        let mut json = serde_json::to_vec_pretty(&identity)
-            .map_err(|error| ArchiveError::new(ErrorKind::Failed, error.to_string()))?;
-        json.push(b'\n');
-        fs.write_durably(&prepared.identity_file(), &json).tried("write", &prepared.identity_file())?;
-        if self.catalogue_is_inside() {
-            drop(Catalogue::create(&prepared.root.join("catalogue.sqlite3"), identity.archive)?);
-        } else {
-            drop(Catalogue::create(&self.catalogue, identity.archive)?);
-        }
-        if into_empty {
-            // An error when it is not empty after all; rename would refuse that too.
-            match std::fs::remove_dir(&self.root) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(ArchiveError::io("replace the empty folder", &self.root, &error));
-                }
-                _ => {}
-            }
-        }
+        self.fill(fs, &prepared, &identity)?;
         fs.rename(&prepared.root, &self.root).tried("create", &self.root)?;
         self.make_name_durable(fs)?;
         Ok(identity)
+    }
+
+    /// Makes the files of a new archive in `place`.
+    fn fill(&self, fs: &Fs, place: &Layout, identity: &Identity) -> Result<()> {
+        for folder in [place.packs(), place.spool(), place.torn()] {
+            fs.create_dir(&folder).tried("create", &folder)?;
+        }
+        let catalogue = if self.catalogue_is_inside() {
+            // Under whatever name it has in there.
+            match self.catalogue.strip_prefix(&self.root) {
+                Ok(inside) => place.root.join(inside),
+                Err(_) => place.catalogue.clone(),
+            }
+        } else {
+            self.catalogue.clone()
+        };
+        let mut json = serde_json::to_vec_pretty(identity)
+            .map_err(|error| ArchiveError::new(ErrorKind::Failed, error.to_string()))?;
+        json.push(b'\n');
+        let making = place.root.join(MAKING);
+        fs.write_durably(&making, &json).tried("write", &making)?;
+        drop(Catalogue::create(&catalogue, identity.archive)?);
+        fs.rename(&making, &place.identity_file()).tried("write", &place.identity_file())?;
+        fs.sync_dir(&place.root).tried("sync", &place.root)
     }
 
     /// Makes the names durable by which the archive is found. Before its first commit, whoever made it: the
@@ -204,7 +247,13 @@ impl Layout {
     /// A catalogue elsewhere is made before the archive gets its place. One that belongs to the interrupted
     /// attempt in `prepared` never was an archive's and goes; any other one is somebody's and stays.
     fn remove_catalogue_of(&self, prepared: &Layout) -> Result<()> {
-        let interrupted = prepared.identity().ok().map(|identity| identity.archive);
+        if self.catalogue_is_inside() || !self.catalogue.exists() {
+            return Ok(());
+        }
+        let interrupted = [prepared.root.join(MAKING), prepared.identity_file()]
+            .iter()
+            .find_map(|path| serde_json::from_slice::<Identity>(&std::fs::read(path).ok()?).ok())
+            .map(|identity| identity.archive);
         let nobodys = match interrupted {
             Some(archive) => Catalogue::was_never_used(&self.catalogue, archive)?,
             None => false,
@@ -231,6 +280,20 @@ impl Layout {
         Ok(())
     }
 }
+
+/// What `archive.json` is called until everything else is there.
+const MAKING: &str = "archive.making.json";
+
+/// Files that a half-made archive may hold.
+const HALF_MADE: [&str; 7] = [
+    "archive.json",
+    MAKING,
+    ".archive.making.json.tmp",
+    "catalogue.sqlite3",
+    "catalogue.sqlite3-wal",
+    "catalogue.sqlite3-shm",
+    "catalogue.sqlite3-journal",
+];
 
 /// The one writer's lock, held until dropped.
 pub struct Lock {

@@ -54,8 +54,12 @@ impl Row {
         self.seen.size == seen.size && self.seen.date == seen.date
     }
 
-    /// When a failed or unfetchable item is tried again: after a minute, doubling up to a day.
+    /// When a failed or unfetchable item is tried again: after a minute, doubling up to a day. A failure may
+    /// have been the connection's, so the first three are tried again at once.
     pub fn due(&self) -> Timestamp {
+        if self.disposition == Disposition::Failed && self.tries <= 3 {
+            return self.at;
+        }
         let doublings = self.tries.saturating_sub(1).min(11);
         let wait = SignedDuration::from_secs(60 << doublings).min(SignedDuration::from_hours(24));
         self.at.checked_add(wait).unwrap_or(Timestamp::MAX)
@@ -69,6 +73,11 @@ pub struct DeletePolicy {
     pub delete_excluded: bool,
     /// Archived before this moment: due now.
     pub archived_before: Timestamp,
+}
+
+impl DeletePolicy {
+    pub const NEVER: DeletePolicy =
+        DeletePolicy { delete: false, delete_excluded: false, archived_before: Timestamp::MIN };
 }
 
 const ROW: &str = "epoch, native, ord, size, date, disposition, item, at, tries, because, gone";
@@ -322,17 +331,20 @@ pub struct LastRun {
 impl Core {
     /// Notes a run of a profile, and records it in the chain when it did something.
     pub fn ran(&mut self, name: &str, success: bool, report: serde_json::Value, idle: bool) -> Result<()> {
-        if !idle {
-            self.event("run", "agent", report.clone())?;
-            self.close()?;
+        // An outage is recorded once, not once per try.
+        let same_error = report["listed"] == 0
+            && !report["error"].is_null()
+            && self
+                .catalogue
+                .last_runs()?
+                .iter()
+                .any(|last| last.name == name && last.report["error"]["what"] == report["error"]["what"]);
+        if !idle && !same_error {
+            self.event("run", "agent", report)?;
+            return self.close();
         }
         let now = self.clock.now().as_second();
-        let mut statement = self.catalogue.db.prepare_cached(
-            "INSERT INTO profiles VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO UPDATE SET last_run = ?2,
-                last_success = coalesce(?3, last_success), report = ?4",
-        )?;
-        statement.execute(params![name, now, success.then_some(now), report.to_string()])?;
-        Ok(())
+        self.catalogue.put_run(name, now, success.then_some(now), &report.to_string())
     }
 }
 

@@ -12,8 +12,11 @@
 #![doc = include_str!("FORMAT.md")]
 
 mod catalogue;
+mod compare;
 mod content;
 mod core;
+#[cfg(test)]
+mod damage_tests;
 mod encode;
 mod error;
 mod export;
@@ -22,12 +25,17 @@ mod layout;
 mod ledger;
 mod pack;
 mod read;
+mod rebuild;
 mod record;
 mod recover;
 mod redact;
 mod status;
 #[cfg(test)]
 mod test_support;
+mod verify;
+mod verify_items;
+mod verify_pack;
+mod walk;
 mod writer;
 
 pub use self::catalogue::Catalogue;
@@ -39,10 +47,13 @@ pub use self::frame::Encoder;
 pub use self::layout::Layout;
 pub use self::ledger::{DeletePolicy, Epoch, EpochName, LastRun, Row};
 pub use self::read::{Entry, Filter, PersonInfo, Reader, Shown, ShownFiling};
+pub use self::rebuild::{RebuildReport, rebuild};
 pub use self::record::{
     ChunkRef, DeletedHow, Disposition, Filing, Folder, Head, ItemRecord, PersonRecord, StoredMessage,
 };
 pub use self::recover::OpenOptions;
 pub use self::redact::write_without_bcc;
 pub use self::status::{Attention, Event, Gateway, Totals, Volume};
+pub use self::verify::{Damage, VerifyOptions, VerifyReport, verify};
+pub use self::walk::TornTail;
 pub use self::writer::{Handle, Writer};

@@ -9,6 +9,7 @@ use super::error::{ArchiveError, Result, Tried as _};
 use super::frame::{FrameError, HEAD_LEN, HEAD_MAGIC, Head, INDEX_MAGIC, Kind};
 use super::layout::Layout;
 use super::record::Record;
+use crate::base::digest::Hasher;
 use crate::base::fsio::{Fs, FsFile};
 
 /// Read handles of packs; a few are kept open.
@@ -51,8 +52,20 @@ impl Packs {
         self.open.retain(|(no, _)| *no != pack);
     }
 
-    /// The payload of the record at `place`, tested by its checksums.
+    /// The payload of the record at `place`, tested by its SHA-256.
     pub fn payload(&mut self, place: Place) -> Result<(Head, Vec<u8>)> {
+        let (head, stored) = self.stored(place)?;
+        let payload = head.open(&stored).map_err(|error| damaged_at(place.pack, place.offset, &error))?;
+        Ok((head, payload))
+    }
+
+    /// The same, tested by the checksum of the stored bytes only: for a caller that hashes what it gets.
+    pub fn payload_to_hash(&mut self, place: Place) -> Result<Vec<u8>> {
+        let (head, stored) = self.stored(place)?;
+        head.unpack(&stored).map_err(|error| damaged_at(place.pack, place.offset, &error))
+    }
+
+    fn stored(&mut self, place: Place) -> Result<(Head, Vec<u8>)> {
         let path = self.layout.pack(place.pack);
         let file = self.file(place.pack)?;
         let head = match read_head(file, place.offset) {
@@ -61,8 +74,7 @@ impl Packs {
             Err(ScanError::Frame(error)) => return Err(damaged_at(place.pack, place.offset, &error)),
         };
         let stored = read_stored(file, place.offset, &head).tried("read", &path)?;
-        let payload = head.open(&stored).map_err(|error| damaged_at(place.pack, place.offset, &error))?;
-        Ok((head, payload))
+        Ok((head, stored))
     }
 
     pub fn record(&mut self, place: Place) -> Result<Record> {
@@ -112,6 +124,8 @@ pub enum Found {
     Chunk {
         place: Place,
         head: Head,
+        /// Of proved chunks.
+        payload: Option<Vec<u8>>,
     },
     Record {
         place: Place,
@@ -139,12 +153,15 @@ pub struct Scan<'a> {
     pub end: u64,
     /// Chunks are decompressed and hashed too, not only their stored bytes tested.
     pub prove_chunks: bool,
+    /// Sums up the bytes of all records that were read; of a scan from byte 0 and without damage, this is
+    /// the SHA-256 that the seal holds.
+    pub whole: Option<Hasher>,
 }
 
 impl<'a> Scan<'a> {
     /// From `at` to the file's end.
     pub fn new(file: &'a FsFile, pack: u64, at: u64) -> std::io::Result<Scan<'a>> {
-        Ok(Scan { file, pack, at, end: file.len()?, prove_chunks: false })
+        Ok(Scan { file, pack, at, end: file.len()?, prove_chunks: false, whole: None })
     }
 
     pub fn next(&mut self) -> Result<Option<Found>> {
@@ -166,7 +183,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn read(&self, offset: u64) -> std::result::Result<(Found, u64), ScanError> {
+    fn read(&mut self, offset: u64) -> std::result::Result<(Found, u64), ScanError> {
         let mut frame = [0u8; 8];
         self.file.read_exact_at(offset, &mut frame).map_err(short("next"))?;
         if frame[..4] == INDEX_MAGIC.to_le_bytes() {
@@ -186,28 +203,41 @@ impl<'a> Scan<'a> {
         }
         let place = Place { pack: self.pack, offset, stored_len: head.stored_len };
         let stored = read_stored(self.file, offset, &head).map_err(short(head.kind.name()))?;
-        if head.kind == Kind::Chunk {
-            if self.prove_chunks {
-                head.open(&stored)?;
-            } else if crc32fast::hash(&stored) != head.stored_crc {
+        let found = if head.kind == Kind::Chunk {
+            let payload = if self.prove_chunks { Some(head.open(&stored)?) } else { None };
+            if payload.is_none() && crc32fast::hash(&stored) != head.stored_crc {
                 return Err(FrameError::Checksum("chunk").into());
             }
-            return Ok((Found::Chunk { place, head }, next));
+            Found::Chunk { place, head, payload }
+        } else {
+            let record = Box::new(Record::from_payload(head.kind, &head.open(&stored)?)?);
+            Found::Record { place, head, record }
+        };
+        if let Some(whole) = &mut self.whole
+            && head.kind != Kind::Seal
+        {
+            // A header has one form only: what was read is what it encodes to.
+            whole.update(&head.encode());
+            whole.update(&stored);
         }
-        let record = Box::new(Record::from_payload(head.kind, &head.open(&stored)?)?);
-        Ok((Found::Record { place, head, record }, next))
+        Ok((found, next))
     }
 
     /// Where the next record with a valid header starts. When only the payload of the record at `offset` is
     /// damaged, its header still tells; otherwise the bytes are searched.
     fn resync(&self, offset: u64) -> std::io::Result<Option<u64>> {
+        let mut at = offset + 1;
         if let Ok(head) = read_head(self.file, offset) {
             let next = offset + head.record_len();
             if next == self.end || (next < self.end && self.starts_frame(next)) {
                 return Ok(Some(next));
             }
+            // The header has its own checksum: its record is not searched, it may hold a mail with a pack
+            // as an attachment. (Of a record that was cut short, everything that is left is searched.)
+            if next < self.end {
+                at = next;
+            }
         }
-        let mut at = offset + 1;
         let mut buffer = vec![0u8; 256 * 1024];
         while at + 8 <= self.end {
             let n = (buffer.len() as u64).min(self.end - at) as usize;

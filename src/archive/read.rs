@@ -21,7 +21,6 @@ use crate::base::digest::Digest;
 
 /// An archive, open for reading. One per thread.
 pub struct Reader {
-    pub(super) layout: Layout,
     pub(super) identity: Identity,
     pub(super) catalogue: Catalogue,
     packs: RefCell<Packs>,
@@ -130,7 +129,7 @@ impl Reader {
         }
         let catalogue = Catalogue::open_to_read(&layout.catalogue, identity.archive)?;
         let packs = RefCell::new(Packs::new(layout.clone()));
-        Ok(Reader { layout: layout.clone(), identity, catalogue, packs })
+        Ok(Reader { identity, catalogue, packs })
     }
 
     pub fn archive_id(&self) -> uuid::Uuid {

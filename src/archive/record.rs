@@ -13,6 +13,8 @@ use crate::base::digest::Digest;
 use crate::mail::envelope::Envelope;
 use crate::mail::summary::Summary;
 
+// One at a time is on its way from a payload to the catalogue; boxing would cost more than it saves.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum Record {
     Pack(PackRecord),

@@ -76,18 +76,22 @@ pub(super) fn next_batch(scan: &mut Scan<'_>, chain: Head) -> Result<Next> {
     let start = scan.at;
     let mut digests = Hasher::new();
     let mut entries = Vec::new();
+    let mut index = false;
     loop {
         let offset = scan.at;
         let found = match scan.next()? {
             Some(found) => found,
+            // Sealing was interrupted. Gone on behind the index, or over it, the pack would never be whole.
+            None if index => return Ok(Next::Torn(format!("the index at byte {start} has no seal"))),
             None if entries.is_empty() => return Ok(Next::End),
             None => return Ok(Next::Torn(format!("the batch at byte {start} has no commit"))),
         };
         match found {
             Found::Damage { offset, error, .. } => return Ok(Next::Torn(format!("{error} (byte {offset})"))),
-            Found::Index { .. } if entries.is_empty() => {}
+            Found::Index { .. } if entries.is_empty() && !index => index = true,
             Found::Index { .. } => return Ok(Next::Torn(format!("an index in the middle of a batch (byte {offset})"))),
-            Found::Chunk { place, head } => {
+            Found::Chunk { .. } if index => return Ok(Next::Torn(format!("the index at byte {start} has no seal"))),
+            Found::Chunk { place, head, .. } => {
                 digests.update(head.record_digest().as_bytes());
                 entries.push(Entry::Chunk { place, head });
             }
@@ -109,6 +113,7 @@ pub(super) fn next_batch(scan: &mut Scan<'_>, chain: Head) -> Result<Next> {
                     return Ok(Next::Batch(ReadBatch { start, finish: scan.at, head, at, entries }));
                 }
                 Record::Seal(_) if entries.is_empty() => return Ok(Next::Seal { place, record }),
+                _ if index => return Ok(Next::Torn(format!("the index at byte {start} has no seal"))),
                 Record::Seal(_) => {
                     return Ok(Next::Torn(format!("a seal in the middle of a batch (byte {offset})")));
                 }
@@ -121,17 +126,18 @@ pub(super) fn next_batch(scan: &mut Scan<'_>, chain: Head) -> Result<Next> {
     }
 }
 
-/// Whether a commit later than `next` stands anywhere after `from`: then what lies between is damage and
-/// not the torn end of the last batch. (The commit of the torn batch itself may well have reached the
-/// disk before the rest of it.)
+/// Whether a commit later than `next` stands anywhere after `from`, or a seal that counts what lies there as
+/// committed: then it is damage and not the torn end of the last batch. (The commit of the torn batch itself
+/// may well have reached the disk before the rest of it, and a torn seal before its index.)
 pub(super) fn has_later_commit(file: &FsFile, pack: u64, from: u64, next: u64) -> Result<bool> {
     let mut scan = Scan::new(file, pack, from).tried("read", file.path())?;
     while let Some(found) = scan.next()? {
-        if let Found::Record { record, .. } = found
-            && let Record::Commit(commit) = *record
-            && commit.commit > next
-        {
-            return Ok(true);
+        if let Found::Record { record, .. } = found {
+            match *record {
+                Record::Commit(commit) if commit.commit > next => return Ok(true),
+                Record::Seal(seal) if seal.bytes > from => return Ok(true),
+                _ => {}
+            }
         }
     }
     Ok(false)
@@ -154,11 +160,8 @@ impl Core {
     pub(super) fn open(options: OpenOptions) -> Result<(Core, Vec<String>)> {
         let OpenOptions { layout, create_missing, create_in_empty, limits, fs, clock, holder } = options;
         let missing = !layout.identity_file().exists();
-        let may_create = if layout.root.exists() {
-            create_in_empty && std::fs::read_dir(&layout.root).is_ok_and(|mut entries| entries.next().is_none())
-        } else {
-            create_missing
-        };
+        let may_create =
+            if layout.root.exists() { create_in_empty && layout.is_as_good_as_empty() } else { create_missing };
         let identity = if missing && may_create {
             layout.create(&fs, layout.root.exists(), clock.now())?
         } else {
@@ -233,7 +236,7 @@ impl Core {
                                 torn = Some("its index and its seal are not whole".to_owned());
                                 break;
                             }
-                            self.write_anew(no, &reader, end..scan.at)?;
+                            renew(&self.fs, &self.layout, &reader, end..scan.at)?;
                         }
                         sealed = true;
                         end = scan.at;
@@ -254,27 +257,21 @@ impl Core {
                     }
                 }
             }
-            let len = reader.len().tried("read", &path)?;
-            if torn.is_none() && !sealed && end < len {
-                torn = Some("an index without its seal".into());
+            if end == 0 && torn.is_none() {
+                // The writer ended between creating the file and its first write.
+                torn = Some("it holds no batch".into());
             }
-            if len == 0 {
-                if !newest {
-                    return Err(ArchiveError::damaged(format!("pack {no:06} is empty and later ones are there")));
-                }
-                // Created, and the process ended before its first byte.
-                self.remove(no)?;
-            } else if let Some(why) = torn {
+            if let Some(why) = torn {
                 if !newest || sealed || has_later_commit(&reader, no, end, self.head.seq + 1)? {
                     return Err(ArchiveError::damaged(format!(
                         "pack {no:06} is damaged after byte {end}: {why}; nothing was cut"
                     )));
                 }
-                mended.push(self.set_aside(no, end, &why)?);
+                mended.extend(self.set_aside(no, end, &why)?);
             }
             self.last_pack = self.last_pack.max(no);
             if end == 0 {
-                // Nothing of it was ever committed: it went aside as a whole, the number is free again.
+                // Nothing of it was ever committed: it is gone, and its number is free again.
                 self.last_pack = no - 1;
                 break;
             }
@@ -284,6 +281,8 @@ impl Core {
                     self.fs.open(&path).and_then(|mut file| file.set_read_only()).tried("seal", &path)?;
                 }
             } else {
+                // A seal that failed half-way may have left it read-only.
+                self.fs.make_writable(&path).tried("make writable", &path)?;
                 let file = self.fs.open(&path).tried("open", &path)?;
                 self.pack = Some(OpenPack { no, file, committed: end, len: end, buffer: Vec::new(), is_new: false });
                 if !newest || end > self.limits.pack_bytes_max {
@@ -358,14 +357,11 @@ impl Core {
         )))
     }
 
-    /// A complete batch after the acknowledged one. Its bytes are written anew before the sync: after a
-    /// failed sync the system may call pages clean that never reached the disk.
+    /// A complete batch after the acknowledged one.
     fn take_over(&mut self, no: u64, reader: &FsFile, batch: &ReadBatch) -> Result<()> {
         let path = self.layout.pack(no);
         if !self.is_sealed(no)? {
-            self.write_anew(no, reader, batch.start..batch.finish)?;
-            let folder = self.layout.packs();
-            self.fs.sync_dir(&folder).tried("sync", &folder)?;
+            renew(&self.fs, &self.layout, reader, batch.start..batch.finish)?;
         }
         self.catalogue.begin()?;
         let applied = batch.apply(&self.catalogue, no);
@@ -379,41 +375,27 @@ impl Core {
         Ok(())
     }
 
-    /// Writes bytes of a pack to the place where they were found, and syncs them.
-    fn write_anew(&mut self, no: u64, reader: &FsFile, range: std::ops::Range<u64>) -> Result<()> {
+    /// Copies a torn tail away, durably, and only then cuts it off. `None`: the pack was empty, and there
+    /// was nothing to keep.
+    fn set_aside(&mut self, no: u64, end: u64, why: &str) -> Result<Option<String>> {
         let path = self.layout.pack(no);
-        // Read-only: its seal was synced and acknowledged before it became that.
-        if std::fs::metadata(&path).tried("read", &path)?.permissions().readonly() {
-            return Ok(());
-        }
-        let mut writer = self.fs.open(&path).tried("open", &path)?;
-        let mut buffer = vec![0u8; 1024 * 1024];
-        let mut at = range.start;
-        while at < range.end {
-            let n = (buffer.len() as u64).min(range.end - at) as usize;
-            reader.read_exact_at(at, &mut buffer[..n]).tried("read", &path)?;
-            writer.write_at(at, &buffer[..n]).tried("write", &path)?;
-            at += n as u64;
-        }
-        writer.sync().tried("sync", &path)
-    }
-
-    /// Removes a pack of which nothing was ever committed; its number is free again.
-    fn remove(&mut self, no: u64) -> Result<()> {
-        let path = self.layout.pack(no);
-        self.packs.close(no);
-        self.fs.remove(&path).tried("remove", &path)?;
-        let folder = self.layout.packs();
-        self.fs.sync_dir(&folder).tried("sync", &folder)
-    }
-
-    /// Copies a torn tail away, durably, and only then cuts it off.
-    fn set_aside(&mut self, no: u64, end: u64, why: &str) -> Result<String> {
-        let path = self.layout.pack(no);
+        self.fs.make_writable(&path).tried("make writable", &path)?;
         let mut file = self.fs.open(&path).tried("open", &path)?;
         let len = file.len().tried("read", &path)?;
+        if len == 0 {
+            drop(file);
+            self.remove_pack(no)?;
+            return Ok(None);
+        }
         let stamp = self.clock.now().as_millisecond();
-        let aside = self.layout.torn().join(format!("{no:06}-from-{end}-{stamp}.tail"));
+        let mut aside = self.layout.torn().join(format!("{no:06}-from-{end}-{stamp}.tail"));
+        // An attempt that was interrupted may have left a copy under the same name, or a clock was set back.
+        for n in 2.. {
+            if !aside.exists() {
+                break;
+            }
+            aside.set_file_name(format!("{no:06}-from-{end}-{stamp}-{n}.tail"));
+        }
         let mut copy = self.fs.create(&aside).tried("create", &aside)?;
         let mut buffer = vec![0u8; 1024 * 1024];
         let mut at = end;
@@ -427,17 +409,47 @@ impl Core {
         self.fs.sync_dir(&self.layout.torn()).tried("sync", &self.layout.torn())?;
         if end == 0 {
             drop(file);
-            self.remove(no)?;
+            self.remove_pack(no)?;
         } else {
             file.set_len(end).tried("shorten", &path)?;
             file.sync().tried("sync", &path)?;
         }
-        Ok(format!(
+        Ok(Some(format!(
             "the last {} bytes of pack {no:06} belong to no complete batch ({why}); they were moved to {}",
             len - end,
             aside.display()
-        ))
+        )))
     }
+
+    /// Removes a pack of which nothing was ever committed, so that its number is free again.
+    fn remove_pack(&mut self, no: u64) -> Result<()> {
+        let path = self.layout.pack(no);
+        self.packs.close(no);
+        self.fs.remove(&path).tried("remove", &path)?;
+        let folder = self.layout.packs();
+        self.fs.sync_dir(&folder).tried("sync", &folder)
+    }
+}
+
+/// Makes batches durable that no catalogue acknowledged. Their bytes are written anew before the sync: after
+/// a failed sync the system may call pages clean that never reached the disk.
+pub(super) fn renew(fs: &Fs, layout: &Layout, reader: &FsFile, range: std::ops::Range<u64>) -> Result<()> {
+    let path = reader.path();
+    // Sealed and read-only: it was synced when it was sealed.
+    if !std::fs::metadata(path).tried("read", path)?.permissions().readonly() {
+        let mut writer = fs.open(path).tried("open", path)?;
+        let mut buffer = vec![0u8; 1024 * 1024];
+        let mut at = range.start;
+        while at < range.end {
+            let n = (buffer.len() as u64).min(range.end - at) as usize;
+            reader.read_exact_at(at, &mut buffer[..n]).tried("read", path)?;
+            writer.write_at(at, &buffer[..n]).tried("write", path)?;
+            at += n as u64;
+        }
+        writer.sync().tried("sync", path)?;
+    }
+    let folder = layout.packs();
+    fs.sync_dir(&folder).tried("sync", &folder)
 }
 
 fn open_catalogue(layout: &Layout, archive: uuid::Uuid) -> Result<Catalogue> {
@@ -453,4 +465,29 @@ pub(super) fn missing_catalogue(layout: &Layout) -> ArchiveError {
         format!("the archive {} has no catalogue ({})", layout.root.display(), layout.catalogue.display()),
     )
     .hint("`gatepost rebuild` makes it anew from the packs; nothing is lost")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_support::*;
+    use super::*;
+
+    /// Killed between creating a pack and writing to it: the very first one, or the one after others.
+    #[test]
+    fn an_empty_pack_of_a_killed_writer_is_no_obstacle() {
+        let folder = tempfile::tempdir().unwrap();
+        let blank = Layout::new(&folder.path().join("archive"), None);
+        drop(Core::open(options(&blank, 1)).unwrap());
+        let fixture = Fixture::new(Shape { pack_bytes_max: 1, ..SMALL });
+        for layout in [&blank, &fixture.layout] {
+            let newest = layout.list_packs().unwrap().last().copied().unwrap_or(0);
+            let empty = layout.pack(newest + 1);
+            std::fs::write(&empty, b"").unwrap();
+            let (mut core, mended) = Core::open(options(layout, 1)).unwrap();
+            assert!(mended.is_empty(), "{mended:?}");
+            core.event("test", "nobody", serde_json::json!({})).unwrap();
+            core.close().unwrap();
+            assert!(std::fs::metadata(&empty).unwrap().len() > 0, "its number is used again");
+        }
+    }
 }

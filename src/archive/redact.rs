@@ -5,34 +5,10 @@
 
 use std::io::{self, Write};
 
+use crate::mail::header::without_bcc;
+
 /// Longest header that is looked through.
 const HEADER_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// Removes the fields; `None` when there are none. `header` ends with its empty line, or is all there is.
-pub(super) fn without_bcc(header: &[u8]) -> Option<Vec<u8>> {
-    let mut kept = Vec::with_capacity(header.len());
-    let mut dropping = false;
-    let mut dropped = false;
-    for line in header.split_inclusive(|byte| *byte == b'\n') {
-        let empty = matches!(line, b"\n" | b"\r\n");
-        let goes_on = matches!(line.first(), Some(b' ' | b'\t'));
-        if empty || !goes_on {
-            dropping = !empty && is_bcc(line);
-        }
-        if dropping {
-            dropped = true;
-        } else {
-            kept.extend_from_slice(line);
-        }
-    }
-    dropped.then_some(kept)
-}
-
-/// RFC 5322 §4.5 still allows space before the colon.
-fn is_bcc(line: &[u8]) -> bool {
-    let name = line.split(|byte| *byte == b':').next().unwrap_or_default().trim_ascii_end();
-    name.len() < line.len() && (name.eq_ignore_ascii_case(b"bcc") || name.eq_ignore_ascii_case(b"resent-bcc"))
-}
 
 /// Where the header ends, its empty line included.
 fn header_end(bytes: &[u8], from: usize) -> Option<usize> {

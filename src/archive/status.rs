@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, params};
 use serde::Serialize;
 
+use super::catalogue::Catalogue;
 use super::error::Result;
 use super::read::Reader;
 use super::record::{Disposition, Head};
@@ -81,6 +82,23 @@ fn moment(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
+pub(super) fn volume_of(catalogue: &Catalogue, head: Head) -> Result<Volume> {
+    let number = |sql: &str| -> Result<u64> {
+        Ok(catalogue.db.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0))? as u64)
+    };
+    Ok(Volume {
+        head,
+        commits: number("SELECT count(*) FROM commits")?,
+        packs: number("SELECT count(*) FROM packs")?,
+        items: number("SELECT count(*) FROM items")?,
+        messages: number("SELECT count(*) FROM messages WHERE message = item")?,
+        filings: number("SELECT count(*) FROM (SELECT DISTINCT person, folder, message FROM filings)")?,
+        chunks: number("SELECT count(*) FROM chunks")?,
+        bytes_raw: number("SELECT coalesce(sum(size), 0) FROM items")?,
+        bytes_stored: number("SELECT coalesce(sum(bytes), 0) FROM packs")?,
+    })
+}
+
 impl Reader {
     pub fn totals(&self, of: Option<Gateway<'_>>) -> Result<Totals> {
         let (host, login) = (of.map(|of| of.host), of.map(|of| of.login));
@@ -120,20 +138,7 @@ impl Reader {
     }
 
     pub fn volume(&self) -> Result<Volume> {
-        let number = |sql: &str| -> Result<u64> {
-            Ok(self.catalogue.db.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0))? as u64)
-        };
-        Ok(Volume {
-            head: self.head()?,
-            commits: number("SELECT count(*) FROM commits")?,
-            packs: number("SELECT count(*) FROM packs")?,
-            items: number("SELECT count(*) FROM items")?,
-            messages: number("SELECT count(*) FROM messages WHERE message = item")?,
-            filings: number("SELECT count(*) FROM (SELECT DISTINCT person, folder, message FROM filings)")?,
-            chunks: number("SELECT count(*) FROM chunks")?,
-            bytes_raw: number("SELECT coalesce(sum(size), 0) FROM items")?,
-            bytes_stored: number("SELECT coalesce(sum(bytes), 0) FROM packs")?,
-        })
+        volume_of(&self.catalogue, self.head()?)
     }
 
     /// The newest events of a name, newest first.

@@ -15,6 +15,9 @@ use super::encode::{KnownChunks, PreparedChunk};
 use super::error::{ArchiveError, ErrorKind, Result};
 use super::recover::OpenOptions;
 
+/// Something to be done on the writer's thread.
+type Job = Box<dyn FnOnce(&mut Core) -> Result<()> + Send>;
+
 enum Command {
     Submit(Box<Submission>),
     /// A chunk of an item that is too large to be handed over whole. The batch stays open until its item
@@ -22,7 +25,7 @@ enum Command {
     Chunk(PreparedChunk, Sender<()>),
     /// The item of the chunks before will not come.
     GiveUp,
-    Call(Box<dyn FnOnce(&mut Core) -> Result<()> + Send>),
+    Call(Job),
 }
 
 /// The writer's thread. Ends when all handles are gone or after an error.
@@ -40,7 +43,7 @@ pub struct Handle {
 }
 
 impl Writer {
-    /// Opens the archive (see [`super::recover`]) and starts the thread. The strings say what was mended.
+    /// Opens the archive (`FORMAT.md` §6) and starts the thread. The strings say what was mended.
     pub fn open(options: OpenOptions) -> Result<(Writer, Vec<String>)> {
         let spool = options.layout.spool();
         let (core, mended) = Core::open(options)?;
@@ -142,7 +145,9 @@ fn ended_by_panic() -> ArchiveError {
 }
 
 fn run(mut core: Core, commands: &Receiver<Command>, ended: &OnceLock<ArchiveError>) {
-    if let Err(error) = serve(&mut core, commands) {
+    // A panic must not end the thread without a word: others would wait for its answers.
+    let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| serve(&mut core, commands)));
+    if let Err(error) = served.unwrap_or_else(|_| Err(ended_by_panic())) {
         core.abandon();
         // Set before the channel closes, so that whoever finds it closed finds the reason.
         let _ = ended.set(error);

@@ -188,6 +188,7 @@ impl Fs {
 
     pub fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.check(|| Op::CreateDir(path.to_owned()))?;
+        #[cfg_attr(windows, allow(unused_mut))]
         let mut builder = std::fs::DirBuilder::new();
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
@@ -226,6 +227,19 @@ impl Fs {
 
     pub fn open_read_only(&self, path: &Path) -> io::Result<FsFile> {
         Ok(FsFile { file: File::open(path)?, path: path.to_owned(), fs: self.clone() })
+    }
+
+    /// Takes the read-only mark off; nothing happens when there is none.
+    pub fn make_writable(&self, path: &Path) -> io::Result<()> {
+        let mut permissions = std::fs::metadata(path)?.permissions();
+        if !permissions.readonly() {
+            return Ok(());
+        }
+        #[cfg(unix)]
+        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
+        #[cfg(windows)]
+        permissions.set_readonly(false);
+        std::fs::set_permissions(path, permissions)
     }
 
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -75,7 +75,7 @@ fn archive(table: &Table<'_, '_>, folder: &Path) -> Option<ArchiveSettings> {
     let archive_path = path(table, "path", folder);
     let catalogue = path(table, "catalogue", folder);
     let pack = size(table, "pack_size", 1024 * MIB, PACK_MIN, "1MiB");
-    let window = size(table, "window", 24 * MIB, WINDOW_MIN, "64KiB");
+    let window = size(table, "window", 8 * MIB, WINDOW_MIN, "64KiB");
     Some(ArchiveSettings {
         path: archive_path?,
         catalogue,

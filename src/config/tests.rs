@@ -49,7 +49,7 @@ fn imap(lines: &str) -> Result<ImapSettings, String> {
 fn defaults_are_as_documented() {
     let settings = read(MINIMAL).unwrap();
     assert_eq!(settings.archive.path, file().parent().unwrap().join("mail"));
-    assert_eq!((settings.archive.pack_bytes_max, settings.archive.window_bytes), (1 << 30, 24 << 20));
+    assert_eq!((settings.archive.pack_bytes_max, settings.archive.window_bytes), (1 << 30, 8 << 20));
     assert_eq!(settings.archive.catalogue, None);
     assert_eq!(settings.people.internal_domains, ["corp.example"]);
     assert_eq!(settings.people.unknown_internal, UnknownInternal::Unassigned);
@@ -73,7 +73,7 @@ fn the_documented_shape_is_read_whole() {
         path = "/var/lib/gatepost"
         catalogue = "/fast/gatepost.sqlite3"
         pack_size = "64MiB"
-        window = "8 MiB"
+        window = "16 MiB"
         [people]
         internal_domains = ["Corp.Example", "*.group.example", ".dev.example"]
         unknown_internal = "create"
@@ -114,7 +114,7 @@ fn the_documented_shape_is_read_whole() {
     assert_eq!((imap.host.as_str(), imap.port, imap.username.as_str()), ("::1", 143, "mbx-2a20"));
     assert_eq!(imap.ca_file, Some(folder.join("private-ca.pem")));
     assert_eq!((imap.auth, imap.sole_client), (ImapAuth::Login, true));
-    assert_eq!((settings.archive.pack_bytes_max, settings.archive.window_bytes), (64 << 20, 8 << 20));
+    assert_eq!((settings.archive.pack_bytes_max, settings.archive.window_bytes), (64 << 20, 16 << 20));
 }
 
 #[test]

@@ -82,8 +82,8 @@ pub enum Fault {
     /// A FETCH line with FLAGS only stands before each mail in a fetch stream.
     UnsolicitedFlags,
     /// Another client expunges this mail after the first mail of the next UID FETCH was answered, and the
-    /// EXPUNGE line stands in the fetch stream. Once.
-    ExpungeDuringFetch { uid: u32 },
+    /// EXPUNGE line stands in the fetch stream. With `bodies`, only a FETCH of whole bodies counts. Once.
+    ExpungeDuringFetch { uid: u32, bodies: bool },
 }
 
 impl Fault {
@@ -198,10 +198,11 @@ impl Plan {
     }
 
     /// Takes the mail that another client expunges during this fetch.
-    pub fn take_expunge_during_fetch(&mut self) -> Option<u32> {
-        let at = self.active.iter().position(|(fault, _)| matches!(fault, Fault::ExpungeDuringFetch { .. }))?;
+    pub fn take_expunge_during_fetch(&mut self, whole_body: bool) -> Option<u32> {
+        let due = |fault: &Fault| matches!(fault, Fault::ExpungeDuringFetch { bodies, .. } if whole_body || !bodies);
+        let at = self.active.iter().position(|(fault, _)| due(fault))?;
         match self.active.swap_remove(at).0 {
-            Fault::ExpungeDuringFetch { uid } => Some(uid),
+            Fault::ExpungeDuringFetch { uid, .. } => Some(uid),
             _ => None,
         }
     }

@@ -41,7 +41,7 @@ impl Session {
             }
             self.mail(sequence, &mail, &items, &odd).await?;
             if first && by_uid {
-                self.expunge_by_another().await?;
+                self.expunge_by_another(whole_body).await?;
             }
             first = false;
         }
@@ -133,11 +133,11 @@ impl Session {
     }
 
     /// The fault of another client that expunges while a fetch runs.
-    async fn expunge_by_another(&mut self) -> Flow {
+    async fn expunge_by_another(&mut self, whole_body: bool) -> Flow {
         let Some(open) = &mut self.open else { return Ok(()) };
         let uid = {
             let mut state = self.shared.state();
-            let Some(uid) = state.plan.take_expunge_during_fetch() else { return Ok(()) };
+            let Some(uid) = state.plan.take_expunge_during_fetch(whole_body) else { return Ok(()) };
             state.folder(&open.folder).remove(|mail| mail.uid == uid);
             uid
         };

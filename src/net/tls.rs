@@ -32,8 +32,8 @@ pub enum NetError {
     Timeout { what: String, limit: Duration },
     #[error("no connection to {peer}: {said}")]
     Unreachable { peer: String, said: String },
-    #[error("{}: {said}", .problem.words())]
-    Certificate { problem: CertificateProblem, said: String },
+    #[error("{}: {said}", .problem.words(peer))]
+    Certificate { problem: CertificateProblem, peer: String, said: String },
     /// The connection broke during the handshake, as it does when the other side does not speak TLS.
     #[error("the TLS handshake with {peer} broke off: {said}")]
     Handshake { peer: String, said: String },
@@ -54,12 +54,12 @@ pub enum CertificateProblem {
 }
 
 impl CertificateProblem {
-    fn words(self) -> &'static str {
+    fn words(self, peer: &str) -> String {
         match self {
-            CertificateProblem::NotTrusted => "the server's certificate is not trusted",
-            CertificateProblem::WrongName => "the server's certificate is for another name",
-            CertificateProblem::Expired => "the server's certificate is expired or not yet valid",
-            CertificateProblem::Other => "the TLS handshake failed",
+            CertificateProblem::NotTrusted => "the server's certificate is not trusted".into(),
+            CertificateProblem::WrongName => format!("the server's certificate is for another name than {peer}"),
+            CertificateProblem::Expired => "the server's certificate is expired or not yet valid".into(),
+            CertificateProblem::Other => "the TLS handshake failed".into(),
         }
     }
 
@@ -180,9 +180,21 @@ pub async fn handshake(
             let said = clean(&error.to_string());
             match broken_off(&error) {
                 true => Err(NetError::Handshake { peer: clean(host), said }),
-                false => Err(NetError::Certificate { problem: CertificateProblem::of(&said), said }),
+                false => {
+                    let (problem, said) = (CertificateProblem::of(&said), reason(&said).to_owned());
+                    Err(NetError::Certificate { problem, peer: clean(host), said })
+                }
             }
         }
+    }
+}
+
+/// What OpenSSL says of a certificate stands in brackets at the end, behind where in its source it says so.
+fn reason(said: &str) -> &str {
+    let inner = said.strip_suffix(')').and_then(|rest| rest.rsplit_once('('));
+    match inner {
+        Some((before, inner)) if before.contains("certificate verify failed") && !inner.is_empty() => inner,
+        _ => said,
     }
 }
 
@@ -250,6 +262,15 @@ mod tests {
         std::fs::write(&path, "nothing here").unwrap();
         assert!(matches!(authorities(&path), Err(NetError::CaFile { .. })));
         assert!(matches!(authorities(&dir.path().join("none")), Err(NetError::CaFile { .. })));
+    }
+
+    #[test]
+    fn the_reason_is_found_in_what_the_library_says() {
+        let said = "error:0A000086:SSL routines:f:certificate verify failed:../statem.c:1889: (IP address mismatch)";
+        assert_eq!(reason(said), "IP address mismatch");
+        for other in ["unexpected EOF", "certificate verify failed", "error (1)", "certificate verify failed ()"] {
+            assert_eq!(reason(other), other);
+        }
     }
 
     #[tokio::test]

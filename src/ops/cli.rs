@@ -108,8 +108,14 @@ enum Command {
     /// Export messages as eml files with a SHA-256 manifest
     Export {
         /// A new or empty folder, or one of an earlier export
-        #[arg(value_name = "DIR")]
-        dir: PathBuf,
+        #[arg(value_name = "DIR", required_unless_present = "out")]
+        dir: Option<PathBuf>,
+        /// The same, as an option
+        #[arg(long, short, value_name = "DIR", conflicts_with = "dir", visible_alias = "output")]
+        out: Option<PathBuf>,
+        /// How messages are written
+        #[arg(long, value_enum, default_value_t = Format::Eml)]
+        format: Format,
         #[command(flatten)]
         filter: FilterArgs,
         /// Leave Bcc lines in the messages of everybody's archives
@@ -149,6 +155,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// One file per message, with a manifest
+    Eml,
 }
 
 #[derive(Args, Clone, Default)]
@@ -218,7 +230,11 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
         Command::Show { id, person, raw, item, envelope, json } => {
             read::show(global, &read::ShowArgs { id, person, raw, item, envelope, json })
         }
-        Command::Export { dir, filter, envelope, json } => read::export(global, &dir, filter, envelope, json),
+        Command::Export { dir, out, format: Format::Eml, filter, envelope, json } => {
+            // clap has seen to it that there is one of the two.
+            let dir = dir.or(out).unwrap_or_default();
+            read::export(global, &dir, filter, envelope, json)
+        }
         Command::Reconcile { profile, json } => reconcile::reconcile(global, profile.as_deref(), json),
         Command::Verify { expect_head, sample, json } => prove::verify(global, expect_head, sample, json),
         Command::Head { json } => prove::head(global, json),

@@ -84,5 +84,8 @@ fn people(global: &Global) -> Result<People, Failure> {
         output::note("notice: no configuration was found, so nobody is known and nothing is filed by person");
         return Ok(People::build(&PeopleOptions::default(), &[])?);
     }
-    wiring::people(&wiring::settings(global)?, None)
+    let settings = wiring::settings(global)?;
+    // Whoever has an archive by rule is known to the next cycle, so also here.
+    let catalogue = crate::archive::Catalogue::of(&wiring::layout_of(&settings.archive)).ok();
+    wiring::people(&settings, catalogue.as_ref())
 }

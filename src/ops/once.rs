@@ -24,6 +24,9 @@ pub struct Args {
 
 #[derive(Serialize)]
 struct Report<'a> {
+    /// What was mended when the archive was opened: batches taken over, a torn tail set aside.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    recovered: &'a [String],
     profiles: &'a [ProfileReport],
 }
 
@@ -33,6 +36,7 @@ pub fn once(global: &Global, args: &Args) -> Result<Exit, Failure> {
         output::note(&format!("notice: {notice}"));
     }
     let profiles = wiring::chosen(&settings, args.profile.as_deref())?;
+    wiring::passwords(&profiles)?;
     let runtime = wiring::runtime()?;
     if args.dry_run {
         return runtime.block_on(rehearse(&settings, &profiles, args.json));
@@ -44,20 +48,25 @@ pub fn once(global: &Global, args: &Args) -> Result<Exit, Failure> {
     let catalogue = Catalogue::of(&wiring::layout_of(&settings.archive))?;
     let people = Arc::new(wiring::people(&settings, Some(&catalogue))?);
     drop(catalogue);
-    let (reports, exit) = runtime.block_on(async {
+    let done = runtime.block_on(async {
         tokio::select! {
-            done = all(&running, &profiles, &people) => Ok(done),
-            () = wiring::told_to_stop() => Err(Failure {
-                exit: Exit::Attention,
-                what: "interrupted; what was archived stands, nothing was deleted without a receipt".into(),
-                hint: Some("run it again: it goes on where it stopped".into()),
-                refused: false,
-            }),
+            done = all(&running, &profiles, &people) => Some(done),
+            () = wiring::told_to_stop() => None,
         }
-    })?;
+    });
+    let recovered = running.mended.clone();
     let finished = running.finish();
+    let Some((reports, exit)) = done else {
+        finished?;
+        return Err(Failure {
+            exit: Exit::Attention,
+            what: "interrupted; what was archived stands, nothing was deleted without a receipt".into(),
+            hint: Some("run it again: it goes on where it stopped".into()),
+            refused: false,
+        });
+    };
     if args.json {
-        output::json(&Report { profiles: &reports })?;
+        output::json(&Report { recovered: &recovered, profiles: &reports })?;
     } else {
         for report in &reports {
             print(report);
@@ -122,7 +131,7 @@ async fn note_run(running: &Running, report: &mut ProfileReport) -> Result<(), c
     let name = report.name.clone();
     let json = serde_json::to_value(&*report).unwrap_or_default();
     running.agent.archive.call(move |core| core.ran(&name, success, json, idle)).await?;
-    report.head = Some(running.agent.archive.commit().await?);
+    report.head = Some(running.agent.archive.call(|core| core.rest()).await?);
     Ok(())
 }
 
@@ -158,7 +167,7 @@ async fn rehearse(settings: &Settings, profiles: &[&ProfileSettings], json: bool
             let report =
                 reconcile::rehearse(&mut source, &profile, &people, catalogue.as_ref(), &intake, &mut tell).await;
             source.close().await;
-            Ok(report.map_err(|error: CycleError| Failure::from(error))?)
+            report.map_err(|error: CycleError| Failure::from(error))
         }
         .await;
         let mut report = match done {
@@ -183,7 +192,7 @@ async fn rehearse(settings: &Settings, profiles: &[&ProfileSettings], json: bool
         reports.push(report);
     }
     if json {
-        output::json(&Report { profiles: &reports })?;
+        output::json(&Report { recovered: &[], profiles: &reports })?;
     }
     Ok(exit)
 }
@@ -226,11 +235,14 @@ pub fn print(report: &ProfileReport) {
     }
     if let Some(error) = &report.error {
         let deleted = if report.deleted == 0 {
-            "Nothing was deleted.".to_owned()
+            "nothing was deleted".to_owned()
         } else {
-            format!("{} were deleted before, each with its receipt.", output::plural(report.deleted, "item", "items"))
+            format!(
+                "{} deleted before, each with its receipt",
+                output::plural(report.deleted, "item was", "items were")
+            )
         };
-        output::note(&format!("error: {}: {}. {deleted}", report.name, output::safe(error.what.trim_end_matches('.'))));
+        output::note(&format!("error: {}: {}; {deleted}", report.name, output::safe(error.what.trim_end_matches('.'))));
         if let Some(hint) = &error.hint {
             output::note(&format!("  hint: {}", output::safe(hint)));
         }

@@ -4,16 +4,21 @@ use std::io::{self, Write as _};
 
 use serde::Serialize;
 
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 
 /// Writes to standard output; a reader that went away (`| head`) is no error.
 pub fn line(text: &str) {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n"));
-    if let Err(error) = written
-        && error.kind() == io::ErrorKind::BrokenPipe
-    {
-        std::process::exit(0);
+    match written {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        // Half of an answer must not look like one.
+        Err(error) => {
+            note(&format!("error: cannot write the output: {error}"));
+            let exit = if error.kind() == io::ErrorKind::StorageFull { Exit::NoSpace } else { Exit::Usage };
+            std::process::exit(exit.code().into());
+        }
     }
 }
 
@@ -21,6 +26,13 @@ pub fn line(text: &str) {
 pub fn note(text: &str) {
     // Nothing is left to tell it to when standard error is gone.
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Replaces the terminal's last line; for long work that somebody watches.
+pub fn progress(text: &str) {
+    let mut out = io::stderr().lock();
+    // Nothing is left to tell it to when standard error is gone.
+    let _ = write!(out, "\r\x1b[K{text}").and_then(|()| out.flush());
 }
 
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {

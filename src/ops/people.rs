@@ -19,7 +19,7 @@ pub fn people(global: &Global, as_json: bool) -> Result<Exit, Failure> {
         Some(catalogue) => catalogue.filing_counts()?,
         None => BTreeMap::new(),
     };
-    let mut rows: BTreeMap<String, (Option<String>, Vec<(String, &'static str)>)> = BTreeMap::new();
+    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     for person in people.persons() {
         let addresses = person.addresses.iter().map(|(address, origin)| (address.to_string(), word(*origin)));
         rows.insert(person.id.0.clone(), (person.name.clone(), addresses.collect()));
@@ -58,6 +58,9 @@ pub fn people(global: &Global, as_json: bool) -> Result<Exit, Failure> {
     output::line(&output::table(&["PERSON", "NAME", "INBOX", "SENT", "ADDRESSES"], &rows));
     Ok(Exit::Ok)
 }
+
+/// A person's name, and addresses with where each came from.
+type Row = (Option<String>, Vec<(String, &'static str)>);
 
 fn word(origin: Origin) -> &'static str {
     match origin {

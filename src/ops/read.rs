@@ -76,15 +76,21 @@ pub fn show(global: &Global, args: &ShowArgs) -> Result<Exit, Failure> {
         };
         return Err(failure.hint("`gatepost list` shows the numbers"));
     };
-    if args.item {
-        return bytes(|out| reader.item_bytes(shown.item, out));
-    }
     // Bcc is for the sender, and for an operator who asks for the envelope.
     let may_see_bcc = args.envelope
         || match &person {
             Some(person) => reader.is_sender(shown.id, person)?,
             None => false,
         };
+    if args.item {
+        if !may_see_bcc {
+            return Err(Failure::usage(
+                "the report names Bcc recipients; it is shown to the sender, or with --envelope",
+            )
+            .hint("add --envelope, or name the sender with --person"));
+        }
+        return bytes(|out| reader.item_bytes(shown.item, out));
+    }
     if args.raw {
         if may_see_bcc {
             return bytes(|out| reader.original_bytes(shown.item, out));

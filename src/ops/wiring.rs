@@ -10,7 +10,7 @@ use crate::base::address::Address;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::fsio::Fs;
 use crate::config::{self, ArchiveSettings, ProfileSettings, Settings, SourceSettings};
-use crate::people::{People, Person, PersonId, UNASSIGNED};
+use crate::people::{Origin, People, Person, PersonId, UNASSIGNED};
 
 /// What stands before the command.
 #[derive(Clone, Debug, Default)]
@@ -98,6 +98,12 @@ pub fn people(settings: &Settings, catalogue: Option<&Catalogue>) -> Result<Peop
             if record.person == UNASSIGNED {
                 continue;
             }
+            // Only what a rule made is remembered; the rest is as the configuration and the CSV say now.
+            let origin = match record.origin.as_str() {
+                "config" => Origin::Config,
+                "csv" => Origin::Csv,
+                _ => Origin::Rule,
+            };
             existing.push(Person {
                 id: PersonId(record.person),
                 name: record.name,
@@ -105,7 +111,7 @@ pub fn people(settings: &Settings, catalogue: Option<&Catalogue>) -> Result<Peop
                     .addresses
                     .iter()
                     .filter_map(|address| Address::parse(address))
-                    .map(|address| (address, crate::people::Origin::Rule))
+                    .map(|address| (address, origin))
                     .collect(),
             });
         }
@@ -141,6 +147,12 @@ pub fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a 
             }
         },
     }
+}
+
+/// A password that cannot be had is a mistake in the configuration: told before anything is made or asked.
+pub fn passwords(profiles: &[&ProfileSettings]) -> Result<(), Failure> {
+    let mistakes: Vec<_> = profiles.iter().filter_map(|profile| profile.imap_options().err()).collect();
+    if mistakes.is_empty() { Ok(()) } else { Err(config::ConfigErrors(mistakes).into()) }
 }
 
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

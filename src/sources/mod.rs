@@ -167,10 +167,11 @@ impl Intake {
         }
     }
 
-    /// Waits until `bytes` of the window are free. A spooled item takes one read window.
+    /// Waits until `bytes` of the window are free. A spooled item takes a quarter of the window: it needs
+    /// little memory, but only so many may fill the disk at a time.
     pub async fn room(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
         let share = if bytes > self.memory_item_bytes_max as u64 {
-            crate::base::bytes::WINDOW.min(self.window_bytes)
+            self.window_bytes / 4
         } else {
             (bytes as usize).clamp(1024, self.window_bytes)
         };

@@ -1,146 +1,193 @@
-//! The gateway's folder is not what it was: UIDVALIDITY changed, UIDNEXT fell, a backup was restored, the
-//! host has another name, the profile was renamed. Nothing is lost, nothing is there twice, it is told, and
-//! no mail is deleted that is not archived.
+//! A mailbox that is not the one that was recorded: new UIDs, a restored backup, another host, another name
+//! of the profile. Nothing is lost, nothing is archived twice, and somebody hears of it.
 
-use gatepost::demo::fault::{Answer, Fault, When};
-use gatepost::demo::mailbox::Mail;
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
-use super::support::bench::{Bench, Put, Setup, few};
+use gatepost::demo::corpus::Corpus;
 
-/// Archived, and still on the gateway: with `delete` the deletion was refused, as after a crash before it.
-fn archived(delete: bool, mails: &[Put]) -> Bench {
-    let bench = Bench::holding(Setup { delete, ..Setup::default() }, mails);
-    bench.gateway.misbehave(Fault::on("UID STORE", When::Always, Answer::No));
-    let said = bench.once(None);
-    assert_eq!(said.code, Some(if delete { 3 } else { 0 }), "{said}");
-    bench.gateway.behave();
-    assert_eq!(bench.gateway.uids("INBOX").len(), mails.len());
-    bench
+use crate::support::agent::{Agent, Config, alarms, count};
+use crate::support::dovecot::{Dovecot, Setup};
+
+const USER: &str = "journal";
+const KEEP: &str = "delete = false";
+
+fn mails(seed: u64, count: usize) -> Vec<Vec<u8>> {
+    Corpus::small(seed, count).iter().map(|generated| generated.item).collect()
 }
 
-/// The next run: everything is archived once, an alarm says `word`, and a deleting profile empties the folder.
-fn goes_on(bench: &Bench, delete: bool, mails: usize, word: &str) {
-    let before = bench.state();
-    let said = bench.once(None);
-    assert_eq!(said.code, Some(if word.is_empty() { 0 } else { 2 }), "{said}");
-    assert!(said.alarms().contains(word), "{word:?} is not told: {said}");
-    bench.is_in_order(word);
-    let state = bench.state();
-    assert_eq!(state.items as usize, mails, "{word}");
-    assert!(state.mails.values().all(|what| *what == "archived"), "{word}");
-    assert_eq!(state.left.len(), if delete { 0 } else { before.left.len() }, "{word}");
-    let mut once = state.filings.clone();
-    once.dedup();
-    assert_eq!(once, state.filings, "{word}: something is filed twice");
-    let said = bench.once(None);
-    assert_eq!(said.code, Some(0), "{word}: the run after it: {said}");
-    assert_eq!(said.report()["listed"], 0, "{word}: {said}");
+/// Six items, archived without deletion.
+fn archived() -> Option<(Dovecot, Agent)> {
+    let dovecot = Dovecot::start(&Setup::default())?;
+    dovecot.deliver(USER, "INBOX", mails(51, 6));
+    let agent = Agent::new(&Config::plain(&dovecot).with_profile(KEEP));
+    assert_eq!(did(&agent.once(0)), [6, 0, 0]);
+    Some((dovecot, agent))
 }
 
-fn both(test: impl Fn(bool)) {
-    test(true);
-    test(false);
+/// Archived, already archived and deleted.
+fn did(report: &serde_json::Value) -> [u64; 3] {
+    ["archived", "already_archived", "deleted"].map(|key| count(report, key))
 }
 
-#[test]
-fn uidvalidity_changed() {
-    both(|delete| {
-        let bench = archived(delete, &few(31, 10));
-        bench.gateway.set_uidvalidity("INBOX", 77);
-        bench.put(&few(32, 1)[0]);
-        goes_on(&bench, delete, 11, "UIDVALIDITY changed");
-    });
-}
-
-#[test]
-fn uidnext_fell() {
-    both(|delete| {
-        let bench = archived(delete, &few(31, 10));
-        // The server was restored from before the last four came in, and since then others did.
-        let older: Vec<Mail> = bench.mails().into_iter().take(6).collect();
-        bench.restore(older);
-        few(33, 2).iter().for_each(|put| _ = bench.put(put));
-        goes_on(&bench, delete, 12, "UIDNEXT fell");
-    });
-}
-
-#[test]
-fn restored_with_other_mails_under_the_same_uids() {
-    both(|delete| {
-        let bench = archived(delete, &few(31, 10));
-        let other = few(34, 12);
-        let mails = (1..).zip(&other).map(|(uid, put)| Mail::new(uid, put.bytes.clone(), put.date)).collect();
-        bench.restore(mails);
-        goes_on(&bench, delete, 22, "another size or date");
-    });
-}
-
-/// Only some of the mails are others: the known ones among them must not make it pass for the same folder.
-#[test]
-fn restored_with_some_other_mails_under_the_same_uids() {
-    both(|delete| {
-        let bench = archived(delete, &few(31, 40));
-        let other = few(35, 41);
-        let mut mails = bench.mails();
-        for (n, put) in other.iter().enumerate() {
-            let uid = n as u32 + 1;
-            match mails.iter_mut().find(|mail| mail.uid == uid) {
-                // The newest stay as they were: a sample of the newest shows nothing.
-                Some(_) if uid > 15 => {}
-                Some(mail) => *mail = Mail::new(uid, put.bytes.clone(), put.date),
-                None => mails.push(Mail::new(uid, put.bytes.clone(), put.date)),
+/// Exactly these corpora stand in the archives: each filing once.
+fn holds(agent: &Agent, corpora: &[(u64, usize)]) {
+    let mut expected = BTreeMap::new();
+    for (seed, count) in corpora {
+        for generated in Corpus::small(*seed, *count).iter() {
+            for filing in generated.filings {
+                *expected.entry((filing.person, generated.original_sha256.to_string())).or_insert(0) += 1;
             }
         }
-        bench.restore(mails);
-        let said = bench.once(None);
-        bench.nothing_is_lost("after the restore");
-        if delete {
-            assert_eq!(said.code, Some(2), "{said}");
-            bench.is_in_order("after the restore");
-            let state = bench.state();
-            assert_eq!((state.items, state.left.len()), (56, 0), "{said}");
-        }
-    });
+    }
+    let mut found = BTreeMap::new();
+    for entry in agent.list() {
+        let text = |key: &str| entry[key].as_str().unwrap().to_owned();
+        *found.entry((text("person"), text("sha256"))).or_insert(0) += 1;
+    }
+    assert_eq!(found, expected);
 }
 
-/// All was deleted and the folder is empty; then a backup brings everything back, as it was and more.
-#[test]
-fn restored_after_everything_was_deleted() {
-    let bench = Bench::holding(Setup::default(), &few(31, 10));
-    let mails = bench.mails();
-    assert_eq!(bench.once(None).code, Some(0));
-    assert!(bench.mails().is_empty());
-    bench.restore(mails);
-    bench.put(&few(36, 1)[0]);
-    goes_on(&bench, true, 11, "was deleted and is there again");
+fn then(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000 + seconds)
+}
+
+fn left(dovecot: &Dovecot) -> Vec<u32> {
+    dovecot.client(USER).uids("INBOX")
 }
 
 #[test]
-fn the_host_has_another_name() {
-    both(|delete| {
-        let bench = archived(delete, &few(31, 10));
-        bench.configure(|setup| setup.host = "localhost");
-        bench.put(&few(37, 1)[0]);
-        goes_on(&bench, delete, 11, "the host changed");
-    });
+fn a_new_uidvalidity_is_an_alarm_and_no_doubles() {
+    let Some((dovecot, agent)) = archived() else { return };
+    dovecot.lose_uids(USER);
+    dovecot.deliver(USER, "INBOX", mails(52, 2));
+    let report = agent.once(2);
+    assert_eq!(did(&report), [2, 6, 0], "{report}");
+    assert!(alarms(&report).contains("UIDVALIDITY changed"), "{report}");
+    holds(&agent, &[(51, 6), (52, 2)]);
+    // Told once; after that it is the folder that is recorded.
+    assert_eq!(did(&agent.once(0)), [0, 0, 0]);
+    assert_eq!(agent.differences(), 0);
+    agent.configure(&Config::plain(&dovecot));
+    assert_eq!(did(&agent.once(0)), [0, 8, 8]);
+    assert!(left(&dovecot).is_empty());
 }
 
 #[test]
-fn the_host_has_its_old_name_again() {
-    let bench = archived(false, &few(31, 10));
-    bench.configure(|setup| setup.host = "localhost");
-    assert_eq!(bench.once(None).code, Some(2));
-    bench.configure(|setup| (setup.host, setup.delete) = ("127.0.0.1", true));
-    goes_on(&bench, true, 10, "");
+fn an_emptied_mailbox_that_is_made_anew_loses_nothing() {
+    let Some((dovecot, agent)) = archived() else { return };
+    agent.configure(&Config::plain(&dovecot));
+    assert_eq!(did(&agent.once(0)), [0, 6, 6]);
+    std::fs::remove_dir_all(dovecot.maildir(USER)).unwrap();
+    dovecot.deliver(USER, "INBOX", mails(53, 3));
+    let report = agent.once(2);
+    assert_eq!(did(&report), [3, 0, 3], "{report}");
+    // Dovecot takes the time as UIDVALIDITY: within the same second only the next UID tells.
+    let alarms = alarms(&report);
+    assert!(alarms.contains("UIDVALIDITY changed") || alarms.contains("UIDNEXT fell"), "{report}");
+    holds(&agent, &[(51, 6), (53, 3)]);
+    assert!(left(&dovecot).is_empty());
 }
 
-/// An epoch never is the profile's name.
+/// Same UIDVALIDITY, same number of items, same next UID: only sizes and dates tell.
 #[test]
-fn the_profile_was_renamed() {
-    both(|delete| {
-        let bench = archived(delete, &few(31, 10));
-        bench.configure(|setup| setup.profile = "renamed");
-        bench.put(&few(38, 1)[0]);
-        goes_on(&bench, delete, 11, "");
-    });
+fn other_mails_under_the_same_uids_are_archived_not_deleted() {
+    for profile in [KEEP, "delete = true"] {
+        let Some((dovecot, agent)) = archived() else { return };
+        dovecot.restore(USER, 7, &mails(54, 6), then(0));
+        dovecot.deliver(USER, "INBOX", mails(55, 1));
+        agent.configure(&Config::plain(&dovecot).with_profile(profile));
+        let report = agent.once(2);
+        let deleted = if profile == KEEP { 0 } else { 7 };
+        assert_eq!(did(&report), [7, 0, deleted], "{report}");
+        assert!(alarms(&report).contains("another size or date"), "{report}");
+        holds(&agent, &[(51, 6), (54, 6), (55, 1)]);
+        assert_eq!(left(&dovecot).len() as u64, 7 - deleted);
+        assert_eq!(agent.differences(), 0);
+        assert_eq!(did(&agent.once(0)), [0, 0, 0]);
+    }
+}
+
+/// Not even the counters tell: nothing is due, so nothing is listed, and so nothing is deleted either.
+#[test]
+fn a_restored_mailbox_with_the_same_counters_is_found_before_anything_is_deleted() {
+    let Some((dovecot, agent)) = archived() else { return };
+    dovecot.restore(USER, 7, &mails(54, 6), then(0));
+    assert_eq!(did(&agent.once(0)), [0, 0, 0]);
+    assert_eq!(agent.differences(), 6, "reconcile looks closer");
+    agent.configure(&Config::plain(&dovecot));
+    let report = agent.once(2);
+    assert_eq!(did(&report), [6, 0, 6], "{report}");
+    assert!(alarms(&report).contains("another size or date"), "{report}");
+    holds(&agent, &[(51, 6), (54, 6)]);
+}
+
+#[test]
+fn an_older_backup_of_the_same_mails_is_recognised() {
+    let Some((dovecot, agent)) = archived() else { return };
+    agent.configure(&Config::plain(&dovecot));
+    assert_eq!(did(&agent.once(0)), [0, 6, 6]);
+    // Back come four that were deleted, with the next UID that the backup knew.
+    dovecot.restore(USER, 5, &mails(51, 4), then(0));
+    let report = agent.once(2);
+    assert_eq!(did(&report), [0, 4, 4], "{report}");
+    assert!(alarms(&report).contains("UIDNEXT fell"), "{report}");
+    holds(&agent, &[(51, 6)]);
+    assert!(left(&dovecot).is_empty());
+    // New mail gets UIDs that were in use before the restoration.
+    dovecot.deliver(USER, "INBOX", mails(56, 3));
+    assert_eq!(did(&agent.once(0)), [3, 0, 3]);
+    holds(&agent, &[(51, 6), (56, 3)]);
+}
+
+#[test]
+fn mails_that_come_back_under_their_old_uids_are_recognised() {
+    let Some(dovecot) = Dovecot::start(&Setup::default()) else { return };
+    dovecot.deliver(USER, "INBOX", mails(51, 6));
+    dovecot.redate(USER, then(0));
+    let agent = Agent::new(&Config::plain(&dovecot));
+    agent.once(0);
+    // The next UID did not fall and sizes and dates are the same: only their having been deleted tells.
+    dovecot.restore(USER, 7, &mails(51, 6), then(0));
+    let report = agent.once(2);
+    assert_eq!(did(&report), [0, 6, 6], "{report}");
+    assert!(alarms(&report).contains("deleted and is there again"), "{report}");
+    holds(&agent, &[(51, 6)]);
+}
+
+#[test]
+fn another_host_is_an_alarm_and_no_doubles() {
+    let Some((dovecot, agent)) = archived() else { return };
+    agent.configure(&Config { host: "localhost".into(), ..Config::plain(&dovecot) });
+    let report = agent.once(2);
+    assert_eq!(did(&report), [0, 6, 6], "{report}");
+    assert!(alarms(&report).contains("host changed"), "{report}");
+    holds(&agent, &[(51, 6)]);
+    assert_eq!(did(&agent.once(0)), [0, 0, 0]);
+}
+
+#[test]
+fn another_name_of_the_profile_changes_nothing() {
+    let Some((dovecot, agent)) = archived() else { return };
+    let config = Config { name: "gateway", ..Config::plain(&dovecot) };
+    agent.configure(&config.clone().with_profile(KEEP));
+    let report = agent.once(0);
+    assert_eq!((report["name"].as_str(), count(&report, "listed")), (Some("gateway"), 0), "{report}");
+    assert_eq!(agent.differences(), 0);
+    agent.configure(&config);
+    assert_eq!(did(&agent.once(0)), [0, 6, 6]);
+    holds(&agent, &[(51, 6)]);
+}
+
+#[test]
+fn what_another_client_expunges_between_two_runs_is_found() {
+    let Some((dovecot, agent)) = archived() else { return };
+    let mut other = dovecot.client(USER);
+    other.run("SELECT INBOX");
+    other.run("UID STORE 2,6 +FLAGS (\\Deleted)");
+    other.run("EXPUNGE");
+    assert_eq!(agent.differences(), 2);
+    assert_eq!(did(&agent.once(0)), [0, 0, 0]);
+    assert_eq!(agent.differences(), 0, "archived and gone is as good as deleted");
+    holds(&agent, &[(51, 6)]);
 }

@@ -150,7 +150,7 @@ fn another_client_expunges_during_the_fetch() {
     let mails = mixed();
     for uid in [1, 2, 20, mails.len() as u32] {
         let bench = Bench::holding(Setup::default(), &mails);
-        bench.gateway.misbehave(Fault::ExpungeDuringFetch { uid });
+        bench.gateway.misbehave(Fault::ExpungeDuringFetch { uid, bodies: false });
         let report = history::run(&bench, Fs::real()).unwrap();
         let state = bench.state();
         let absent = state.mails.values().filter(|what| **what == "absent").count() as u64;

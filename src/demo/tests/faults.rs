@@ -134,7 +134,7 @@ async fn deletion_that_is_not_there_or_only_pretends() {
 #[tokio::test]
 async fn another_client_expunges_during_a_fetch() {
     let (gateway, mut raw) = opened().await;
-    gateway.misbehave(Fault::ExpungeDuringFetch { uid: 2 });
+    gateway.misbehave(Fault::ExpungeDuringFetch { uid: 2, bodies: false });
     assert_eq!(
         raw.ask("UID FETCH 1:* UID").await,
         "* 1 FETCH (UID 1)\r\n* 2 EXPUNGE\r\n* 2 FETCH (UID 3)\r\nt3 OK Done\r\n"

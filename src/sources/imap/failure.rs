@@ -43,13 +43,21 @@ impl Failure {
                 (no_scope, retry, None)
             }
             Failure::Bad(_) => (Scope::Profile, Retry::Operator, Some("the server does not take this command")),
-            Failure::Bye(_) | Failure::Eof | Failure::Io(_) | Failure::GivenUp => (Scope::Profile, Retry::Later, None),
+            Failure::Bye(_) | Failure::Eof | Failure::Io(_) | Failure::GivenUp => (
+                Scope::Profile,
+                Retry::Later,
+                Some("the next run goes on where this one stopped; if it happens again, see the server's log"),
+            ),
             Failure::Silent(_) => (
                 Scope::Profile,
                 Retry::Later,
                 Some("`timeout` is the longest silence of the server that is waited for"),
             ),
-            Failure::Protocol(_) | Failure::Stopped => (Scope::Profile, Retry::Later, None),
+            Failure::Protocol(_) | Failure::Stopped => (
+                Scope::Profile,
+                Retry::Later,
+                Some("check that an IMAP server listens at `host` and `port`, and that `tls` is what it expects there"),
+            ),
             Failure::NotAlone => (
                 Scope::Mailbox,
                 Retry::Operator,

@@ -9,6 +9,8 @@
 //! - NO or BAD to a command of several items: those without an answer are asked for one by one, so that
 //!   one mail that the server cannot convert does not hide the others. NO or BAD to a single one:
 //!   gone, or unfetchable with the server's reason.
+//!   A NO that speaks of the moment counts like any other; when they do not end, the connection is given up.
+//! - A body of less than half of the listed size: a stub in place of the mail. Unfetchable.
 //! - A body longer than allowed: not even asked for when the listing says so; otherwise it is read,
 //!   thrown away and unfetchable, so that the items behind it still come.
 
@@ -30,8 +32,10 @@ const COMMAND_ITEMS_MAX: usize = 200;
 const COMMAND_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Commands under way: while the answers to one are read, the server works on the next.
 const PIPELINE: usize = 3;
-/// A server that answers so many single items with BAD does not mean the items.
+/// A server that answers so many commands with BAD, or with a NO that will pass, does not mean the items.
 const BAD_MAX: u32 = 5;
+/// Sizes of small mails are announced too roughly by some servers to tell a stub by.
+const STUB_LISTED_MIN: u64 = 8 * 1024;
 
 pub(super) async fn fetch(
     wire: &mut Wire,
@@ -148,8 +152,8 @@ impl Fetch<'_> {
                 }
                 Answer::Done(Err(failure)) => {
                     let Some(set) = sent.pop_front() else { return Err(wire.give_up(failure)) };
-                    bad += u32::from(matches!(failure, Failure::Bad(_)));
-                    if failure.is_passing_no() || bad > BAD_MAX {
+                    bad += u32::from(matches!(failure, Failure::Bad(_)) || failure.is_passing_no());
+                    if bad > BAD_MAX {
                         // The commands behind it are still under way.
                         return Err(wire.give_up(failure));
                     }
@@ -191,6 +195,12 @@ impl Fetch<'_> {
             }
         };
         let Some(listed) = self.waiting.remove(&uid) else { return Ok(()) };
+        if listed.size >= STUB_LISTED_MIN && bytes.len() < listed.size / 2 {
+            let reason =
+                format!("it lists {} bytes and gives {}: a stub in place of the mail", listed.size, bytes.len());
+            self.withheld.insert(uid, (listed, reason));
+            return Ok(());
+        }
         if bytes.len() != listed.size {
             // Legal: some servers announce the size of another form of the mail.
             tracing::debug!(uid, announced = listed.size, bytes = bytes.len(), "an item has another size than listed");

@@ -178,6 +178,23 @@ async fn a_mail_that_the_server_cannot_give_does_not_hide_the_others() {
 }
 
 #[tokio::test]
+async fn a_mail_that_the_server_refuses_for_the_moment_does_not_hold_up_the_others() {
+    let (mut source, server) = open(vec![
+        ("UID FETCH 1:2 (UID BODY.PEEK[])", "TAG NO [UNAVAILABLE] busy\r\n"),
+        ("UID FETCH 1 (UID BODY.PEEK[])", "TAG NO [UNAVAILABLE] busy with 1\r\n"),
+        ("UID FETCH 2 (UID BODY.PEEK[])", "* 2 FETCH (UID 2 BODY[] {3}\r\ntwo)\r\nTAG OK\r\n"),
+        ("NOOP", "TAG OK\r\n"),
+        ("UID FETCH 1 (UID)", "* 1 FETCH (UID 1)\r\nTAG OK done\r\n"),
+    ])
+    .await;
+    let (came, result) = fetch(&mut source, 2).await;
+    result.unwrap();
+    assert_eq!(came, ["1 unfetchable: [UNAVAILABLE] busy with 1", "2 two"]);
+    drop(source);
+    server.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_fetch_that_breaks_off_delivers_only_what_is_complete_and_ends_the_connection() {
     for (answer, words) in [
         ("* 1 FETCH (UID 1 BODY[] {3}\r\none)\r\n* 2 FETCH (UID 2 BODY[] {3}\r\ntwHANGUP", "in the middle"),
@@ -185,7 +202,6 @@ async fn a_fetch_that_breaks_off_delivers_only_what_is_complete_and_ends_the_con
         ("* 1 FETCH (UID 1 BODY[] {3}\r\none)\r\n* 2 FETCH (UID 2 BODY[] {3}\r\ntwSILENCE", "silent"),
         ("* 1 FETCH (UID 1 BODY[] {3}\r\none)\r\nHANGUP", "closed the connection"),
         ("* 1 FETCH (UID 1 BODY[] {3}\r\none)\r\n* BYE [UNAVAILABLE] down\r\nHANGUP", "[UNAVAILABLE] down"),
-        ("* 1 FETCH (UID 1 BODY[] {3}\r\none)\r\nTAG NO [UNAVAILABLE] busy\r\nSILENCE", "[UNAVAILABLE] busy"),
         ("* 1 FETCH (UID 1 BODY[] {3}\r\none)\r\n* 2 FETCH (UID 2 (\r\nSILENCE", "not understood"),
         ("* 1 FETCH (UID 1 BODY[] {3}\r\none)\r\nG77 OK done\r\nSILENCE", "not understood"),
     ] {

@@ -1,10 +1,13 @@
 //! What the tests stand on: real servers on loopback, with temporary state.
 
+pub mod agent;
 pub mod bench;
 pub mod disk;
 pub mod dovecot;
 pub mod history;
 pub mod mails;
+pub mod reports;
+pub mod tamper;
 
 /// A test without its server counts as skipped, and says so; where servers are required (CI) it fails.
 pub fn skip(reason: &str) {

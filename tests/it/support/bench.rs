@@ -271,6 +271,13 @@ impl Bench {
         state
     }
 
+    /// Packs and catalogue are whole and say the same; asked within this process.
+    pub fn is_whole(&self, when: &str) {
+        let report = gatepost::archive::verify(&self.layout(), &Default::default(), &mut |_, _| ()).unwrap();
+        assert!(report.ok, "{when}: {report:?}");
+        assert!(report.torn_tail.is_none() && report.unacknowledged == 0, "{when}: {report:?}");
+    }
+
     /// What must hold after every run that went through, however it came to it.
     pub fn is_in_order(&self, when: &str) {
         self.nothing_is_lost(when);

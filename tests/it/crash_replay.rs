@@ -77,10 +77,12 @@ impl Replay {
             Err(error) => panic!("{when}: {error}"),
         }
         self.bench.nothing_is_lost(&when);
+        self.bench.is_whole(&when);
         if to_the_end {
             history::run(&self.bench, Fs::real()).unwrap_or_else(|error| panic!("{when}: {error}"));
             self.bench.nothing_is_lost(&when);
             assert_eq!(self.bench.state(), self.end, "{when}");
+            self.bench.is_whole(&when);
         }
     }
 

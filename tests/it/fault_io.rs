@@ -34,6 +34,7 @@ fn every_operation(for_good: bool, how: How) {
         bench.nothing_is_lost(&when);
         history::run(&bench, Fs::real()).unwrap_or_else(|error| panic!("{when}; then: {error}"));
         bench.nothing_is_lost(&when);
+        bench.is_whole(&when);
         assert_eq!(bench.state(), end, "{when}");
         hit
     });

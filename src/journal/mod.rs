@@ -10,7 +10,7 @@
 //! and filed as what it then is, a plain mail with an attachment: format `plain`, degraded, flag
 //! [`flags::UNTRUSTED_REPORT`], the original is the whole item.
 //!
-//! Plain copies: see [`copies`] for when their envelope is proven and when it is degraded.
+//! Plain copies: see `copies.rs` for when their envelope is proven and when it is degraded.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -214,7 +214,12 @@ pub fn print(report: &ProfileReport) {
     say(report.failed, "failed");
     say(report.pending, "pending");
     say(report.deleted, "deleted on the gateway");
-    let what = if parts.is_empty() { "nothing new".to_owned() } else { parts.join(", ") };
+    let what = match (parts.is_empty(), &report.error) {
+        (false, _) => parts.join(", "),
+        (true, None) => "nothing new".to_owned(),
+        // Nobody looked: that must not read like an empty mailbox.
+        (true, Some(_)) => "FAILED before anything was archived".to_owned(),
+    };
     output::line(&format!("{}: {what} ({} in {:.1} s)", report.name, output::bytes(report.bytes), report.seconds));
     for alarm in &report.alarms {
         output::note(&format!("warning: {}: {}", report.name, output::safe(alarm)));

@@ -11,9 +11,11 @@ use std::collections::{HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::decoders::{Note, Work};
+use super::decoders::Work;
 use super::delete::delete;
+use super::findings::Findings;
 use super::report::{ProfileReport, ReportedError};
+use super::rules::Rules;
 use super::waiting::Waiting;
 use super::window::{Other, Window, listed_of, seen_of};
 use super::{Agent, CycleError, Profile};
@@ -40,19 +42,18 @@ pub async fn run<S: Source>(
 ) -> (ProfileReport, Option<CycleError>) {
     let mut report = ProfileReport { name: profile.name.clone(), ..ProfileReport::default() };
     let mut failure = None;
-    let (mut capped, mut suspect) = (0, 0);
+    let mut findings = Findings::default();
+    let rules = Rules::new(people.clone(), profile.policies.clone(), profile.decode.clone());
+    let rules = std::sync::Arc::new(rules);
     if profile.delete && !source.abilities().can_delete {
         let why = source.abilities().cannot_delete_because.clone().unwrap_or_default();
         report.alarms.push(format!("nothing is deleted on this gateway: {why}"));
     }
     for folder in &profile.folders {
         let waiting = HashSet::new();
-        let mut cycle =
-            Cycle { agent, profile, people, source, report: &mut report, waiting, capped: 0, suspect: 0, removed: 0 };
-        let done = cycle.folder(folder).await;
-        capped += cycle.capped;
-        suspect += cycle.suspect;
-        match done {
+        let (report, findings) = (&mut report, &mut findings);
+        let mut cycle = Cycle { agent, profile, rules: &rules, source, report, waiting, findings, removed: 0 };
+        match cycle.folder(folder).await {
             Ok(()) => {}
             // A folder that is missing or cannot be read does not keep the mail of the others back.
             Err(CycleError::Source(error)) if error.scope == Scope::Mailbox => {
@@ -70,16 +71,7 @@ pub async fn run<S: Source>(
             report.vanished
         ));
     }
-    if capped > 0 {
-        report.alarms.push(format!(
-            "{capped} items named more unknown people than `create_max_per_item`; the rest is unassigned"
-        ));
-    }
-    if suspect > 0 {
-        report.alarms.push(format!(
-            "{suspect} journal reports could not be believed or read; they were filed by their headers alone"
-        ));
-    }
+    report.alarms.extend(findings.alarms(profile, &report));
     if let Some(error) = &failure {
         report.error = Some(ReportedError { what: error.to_string(), hint: error.hint().map(str::to_owned) });
     }
@@ -90,15 +82,12 @@ pub async fn run<S: Source>(
 struct Cycle<'a, S: Source> {
     agent: &'a Agent,
     profile: &'a Profile,
-    people: &'a std::sync::Arc<People>,
+    rules: &'a std::sync::Arc<Rules>,
     source: &'a mut S,
     report: &'a mut ProfileReport,
     /// What failed before and is not due again, counted once however often it is listed.
     waiting: HashSet<(u64, String)>,
-    /// Items that named more unknown people than one item may create.
-    capped: u64,
-    /// Journal reports that could not be believed or read.
-    suspect: u64,
+    findings: &'a mut Findings,
     /// Removed from the folder since it was opened.
     removed: u64,
 }
@@ -388,7 +377,7 @@ impl<S: Source> Cycle<'_, S> {
             if let Some(item) = next {
                 unanswered.remove(item.listed.native_id.as_str());
                 let native = item.listed.native_id.clone();
-                if take(agent, self.people, self.report, waiting, &peer, epoch, item).await? {
+                if take(agent, self.rules, self.report, waiting, &peer, epoch, item).await? {
                     self.waiting.insert((epoch, native));
                 }
             } else if done.is_some() {
@@ -438,10 +427,7 @@ impl<S: Source> Cycle<'_, S> {
             }
         }
         while let Ok(note) = waiting.noted.try_recv() {
-            match note {
-                Note::Capped => self.capped += 1,
-                Note::Suspect => self.suspect += 1,
-            }
+            self.findings.count(note);
         }
         if all {
             self.use_receipts(waiting).await?;
@@ -528,7 +514,7 @@ enum Sample {
 /// One answer of the gateway: bytes go to the decoders, anything else is recorded (and `true`).
 async fn take(
     agent: &Agent,
-    people: &std::sync::Arc<People>,
+    rules: &std::sync::Arc<Rules>,
     report: &mut ProfileReport,
     waiting: &mut Waiting,
     peer: &str,
@@ -546,7 +532,7 @@ async fn take(
                 bytes,
                 peer: peer.to_owned(),
                 fetched: agent.clock.now(),
-                people: people.clone(),
+                rules: rules.clone(),
                 reply: waiting.reply.clone(),
                 failed: waiting.failed.clone(),
                 notes: waiting.notes.clone(),

@@ -14,12 +14,12 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::guard::{Care, Guard};
 use super::route;
+use super::rules::{self, Rules};
 use crate::archive::{
     ArchiveError, Committed, Encoder, ErrorKind, Handle, Outcome, Seen, StoredMessage, Submission, prepare, sha256,
 };
 use crate::base::bytes::ByteSource as _;
-use crate::journal::{self, DecodeOptions, Decoded, Transfer};
-use crate::people::People;
+use crate::journal::{Decoded, Format, Transfer};
 use crate::sources::ItemBytes;
 
 /// Version of the decoder; recorded with each item.
@@ -31,21 +31,38 @@ pub struct Work {
     pub bytes: ItemBytes,
     pub peer: String,
     pub fetched: Timestamp,
-    pub people: Arc<People>,
+    pub rules: Arc<Rules>,
     pub reply: UnboundedSender<Committed>,
     /// Told when the item cannot even be submitted.
     pub failed: UnboundedSender<ArchiveError>,
-    /// Told what a person should hear of this item.
+    /// Told what was found in the item.
     pub notes: UnboundedSender<Note>,
 }
 
-/// What a run's report says beside the counts.
+/// What a run's report counts of a decoded item, beside what became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Note {
+pub struct Note {
     /// More people would have been created than one item may.
-    Capped,
+    pub capped: bool,
     /// A journal report that cannot be believed or read; it was filed by headers alone.
-    Suspect,
+    pub suspect: bool,
+    /// A report of any format, not a plain copy.
+    pub is_report: bool,
+    /// Nobody noted its envelope: it was filed by its own headers.
+    pub degraded: bool,
+    pub content_lost: bool,
+}
+
+impl Note {
+    pub fn of(decoded: &Decoded, routing: &route::Routing) -> Note {
+        Note {
+            capped: routing.capped,
+            suspect: routing.suspect,
+            is_report: decoded.format != Format::Plain,
+            degraded: decoded.degraded,
+            content_lost: decoded.flags.iter().any(|flag| flag == crate::journal::flags::CONTENT_LOST),
+        }
+    }
 }
 
 pub struct Decoders {
@@ -123,7 +140,7 @@ fn serve(slot: usize, work: &Mutex<Receiver<Work>>, archive: &Handle, guard: &Gu
 }
 
 fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut Encoder) -> Result<(), ArchiveError> {
-    let Work { seen, bytes, peer, fetched, people, reply, failed: _, notes } = work;
+    let Work { seen, bytes, peer, fetched, rules, reply, failed: _, notes } = work;
     let io = |error: std::io::Error| ArchiveError::of_io(format!("cannot read a fetched item: {error}"), &error);
     let noting =
         |error: std::io::Error| ArchiveError::of_io(format!("cannot note which item is decoded: {error}"), &error);
@@ -133,22 +150,16 @@ fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut E
         Care::Ordinary | Care::Alone => guard
             .watch(slot, &seen, care, || {
                 told_to_abort(&bytes);
-                journal::decode(&bytes, &route::decode_options(&DecodeOptions::default(), &people))
-                    .map_err(|error| error.to_string())
+                rules.decode(&bytes).map_err(|error| error.to_string())
             })
             .map_err(noting)?,
         Care::Undecoded => Err("gatepost ended twice while it decoded this item".into()),
     };
     let (leaves, outcome) = match decoded {
         Ok(decoded) => {
-            let routing = route::route(&decoded, &people);
+            let routing = rules.route(&decoded, rules::dated(&seen.date).unwrap_or(fetched));
             // Nobody listens any more when the cycle was cut short.
-            if routing.capped {
-                let _ = notes.send(Note::Capped);
-            }
-            if routing.suspect {
-                let _ = notes.send(Note::Suspect);
-            }
+            let _ = notes.send(Note::of(&decoded, &routing));
             let outcome = match routing.excluded {
                 Some(rule) => Outcome::Exclude { rule, envelope: decoded.envelope.clone() },
                 None => Outcome::Message {

@@ -6,10 +6,13 @@
 pub mod cycle;
 mod decoders;
 mod delete;
+mod findings;
 mod guard;
+pub mod policies;
 pub mod reconcile;
 pub mod report;
 pub mod route;
+pub mod rules;
 mod waiting;
 mod window;
 
@@ -19,9 +22,11 @@ use std::time::Duration;
 use crate::archive::{ArchiveError, Handle};
 use crate::base::clock::Clock;
 use crate::base::fsio::Fs;
+use crate::journal::DecodeOptions;
 use crate::sources::{Intake, SourceError};
 use decoders::Decoders;
 use guard::Guard;
+use policies::Policies;
 
 pub use decoders::stored as stored_message;
 
@@ -43,6 +48,29 @@ pub struct Profile {
     pub delete: bool,
     pub delete_after: Duration,
     pub delete_excluded: bool,
+    pub role: Role,
+    pub expect: Expect,
+    pub policies: Policies,
+    pub decode: DecodeOptions,
+}
+
+/// What a mailbox is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    #[default]
+    Primary,
+    /// Where journal reports go that could not be delivered: silence is normal, any arrival an alarm.
+    Alternate,
+}
+
+/// What a mailbox is expected to hold; anything else is an alarm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expect {
+    /// Whatever comes; only a share of items without an envelope among those with one is odd.
+    #[default]
+    Auto,
+    Reports,
+    Copies,
 }
 
 impl Agent {

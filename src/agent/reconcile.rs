@@ -11,9 +11,9 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::report::ProfileReport;
-use super::{CycleError, Profile, cycle, route};
+use super::rules::{self, Rules};
+use super::{CycleError, Profile, cycle};
 use crate::archive::{Catalogue, Disposition, Row, Seen};
-use crate::journal;
 use crate::people::People;
 use crate::sources::{Body, Intake, Listed, Source};
 
@@ -151,6 +151,7 @@ pub async fn rehearse<S: Source>(
     tell: &mut (dyn FnMut(Rehearsed) + Send),
 ) -> Result<ProfileReport, CycleError> {
     let mut report = ProfileReport { name: profile.name.clone(), ..ProfileReport::default() };
+    let rules = Rules::new(people.clone(), profile.policies.clone(), profile.decode.clone());
     for folder in &profile.folders {
         let opened = source.open(folder).await?;
         let epoch = match catalogue {
@@ -189,7 +190,7 @@ pub async fn rehearse<S: Source>(
         };
         let look = async {
             while let Some(item) = fetched.recv().await {
-                let rehearsed = rehearse_one(folder, item, people, catalogue, &mut report);
+                let rehearsed = rehearse_one(folder, item, &rules, catalogue, &mut report);
                 tell(rehearsed);
             }
         };
@@ -203,7 +204,7 @@ pub async fn rehearse<S: Source>(
 fn rehearse_one(
     folder: &str,
     item: crate::sources::Fetched,
-    people: &People,
+    rules: &Rules,
     catalogue: Option<&Catalogue>,
     report: &mut ProfileReport,
 ) -> Rehearsed {
@@ -218,11 +219,12 @@ fn rehearse_one(
                 (Some(catalogue), Ok(digest)) => catalogue.item_by_sha256(&digest).ok().flatten(),
                 _ => None,
             };
-            match (known, journal::decode(&bytes, &route::decode_options(&journal::DecodeOptions::default(), people))) {
+            match (known, rules.decode(&bytes)) {
                 (Some(item), _) => (Disposition::AlreadyArchived, format!("item {item}"), Vec::new()),
                 (None, Err(why)) => (Disposition::Quarantined, why.to_string(), Vec::new()),
                 (None, Ok(decoded)) => {
-                    let routing = route::route(&decoded, people);
+                    let at = rules::dated(&item.listed.date).unwrap_or_else(Timestamp::now);
+                    let routing = rules.route(&decoded, at);
                     match routing.excluded {
                         Some(rule) => (Disposition::Excluded, rule, Vec::new()),
                         None => (Disposition::Archived, String::new(), routing.filings),

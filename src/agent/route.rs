@@ -2,22 +2,24 @@
 //!
 //! Sender and On-Behalf-Of own a Sent copy; every internal recipient, list member (never the list) and Bcc
 //! an Inbox copy; of a forwarded copy both mailboxes. External addresses beside internal ones are not
-//! filed. An item is excluded only when a policy leaves it with no filing, and then the rule is named.
+//! filed. An item is excluded only when a policy leaves it with no filing, and then the policy is named.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use jiff::Timestamp;
+
+use super::policies::{NonInternal, NotEnveloped, Policies, Scope, UnauthenticatedSender, UnknownInternal};
 use crate::archive::{Filing, Folder, PersonRecord};
 use crate::base::address::Address;
-use crate::journal::{DecodeOptions, Decoded, flags};
+use crate::journal::{Decoded, flags};
 use crate::mail::envelope::{Envelope, Recipient, Via};
-use crate::people::{NonInternal, Origin, PersonId, UNASSIGNED, UnauthenticatedSender, UnknownInternal, Who};
-use crate::people::{People, created_person, tags};
+use crate::people::{Origin, People, Person, PersonId, UNASSIGNED, Who, created_person, tags};
 
 /// Flags of reports whose envelope was not used.
 const SUSPECT: [&str; 3] = [flags::UNTRUSTED_REPORT, flags::REPORT_WITHOUT_ORIGINAL, flags::UNREADABLE_ENVELOPE];
 
 /// Version of these rules; recorded with each filing.
-pub const RULES: u32 = 2;
+pub const RULES: u32 = 3;
 
 #[derive(Clone, Debug, Default)]
 pub struct Routing {
@@ -42,13 +44,6 @@ impl Routing {
     }
 }
 
-/// The profile's options, with what follows from who is who: a copy delivered to a gateway's own address says nothing.
-pub fn decode_options(configured: &DecodeOptions, people: &People) -> DecodeOptions {
-    let mut options = configured.clone();
-    options.journal_addresses.extend(people.never_owners().cloned());
-    options
-}
-
 /// One address that may own a copy.
 struct Claim<'a> {
     address: &'a str,
@@ -56,8 +51,21 @@ struct Claim<'a> {
     because: String,
 }
 
-pub fn route(decoded: &Decoded, people: &People) -> Routing {
-    let mut router = Router::new(decoded, people);
+/// `at` is when the item came in: who owns an address may change.
+pub fn route(decoded: &Decoded, people: &People, policies: &Policies, at: Timestamp) -> Routing {
+    let mut router = Router::new(decoded, people, policies, at);
+    if decoded.degraded && policies.not_enveloped == NotEnveloped::Unassigned {
+        router.withheld = Some("no envelope, and not_enveloped = \"unassigned\"");
+        return router.finish();
+    }
+    if !router.is_in_scope(decoded) && !router.routing.suspect {
+        let scope = match policies.scope {
+            Scope::External => "scope = \"external\"",
+            Scope::Internal | Scope::All => "scope = \"internal\"",
+        };
+        router.routing.excluded = Some(scope.into());
+        return router.routing;
+    }
     let mut received = false;
     for claim in claims(&decoded.envelope) {
         let ours = router.take(&claim, !decoded.degraded);
@@ -76,6 +84,8 @@ pub fn route(decoded: &Decoded, people: &People) -> Routing {
 /// The claims of one item, taken one after the other.
 struct Router<'a> {
     people: &'a People,
+    policies: &'a Policies,
+    at: Timestamp,
     anonymous: bool,
     is_draft: bool,
     routing: Routing,
@@ -86,12 +96,16 @@ struct Router<'a> {
     unassigned: BTreeMap<Folder, String>,
     /// Why an address of ours was left without the copy that it would own.
     withheld: Option<&'static str>,
+    /// The policies that left an address of ours without a copy.
+    left_out: BTreeSet<&'static str>,
 }
 
 impl<'a> Router<'a> {
-    fn new(decoded: &Decoded, people: &'a People) -> Router<'a> {
+    fn new(decoded: &Decoded, people: &'a People, policies: &'a Policies, at: Timestamp) -> Router<'a> {
         Router {
             people,
+            policies,
+            at,
             anonymous: decoded.anonymous,
             is_draft: decoded.flags.iter().any(|flag| flag == flags::DRAFT),
             routing: Routing {
@@ -104,25 +118,82 @@ impl<'a> Router<'a> {
             any_internal: false,
             unassigned: BTreeMap::new(),
             withheld: None,
+            left_out: BTreeSet::new(),
         }
+    }
+
+    /// Whose an address is. What is no mail address is a form of the report's own organisation: `None` when
+    /// nobody is known by it.
+    fn who(&self, address: &str, folder: Folder) -> Option<Who> {
+        match (Address::parse(address), folder) {
+            (Some(address), Folder::Sent) => Some(self.people.who(&address, self.at)),
+            (Some(address), Folder::Inbox) => Some(self.people.who_received(&address, self.at)),
+            (None, _) => self.people.who_by_name(address),
+        }
+    }
+
+    /// Whether `scope` wants the item. What is not known is taken for what the scope asks for.
+    fn is_in_scope(&self, decoded: &Decoded) -> bool {
+        if self.policies.scope == Scope::All {
+            return true;
+        }
+        let side = |claim: &Claim<'_>| match self.who(claim.address, claim.folder) {
+            // By name only: whoever may call himself as he likes came from outside.
+            Some(Who::Owner(_) | Who::UnknownInternal) if claim.folder == Folder::Sent && self.anonymous => {
+                Some(Side::Outside)
+            }
+            Some(Who::Owner(_) | Who::UnknownInternal) => Some(Side::Inside),
+            Some(Who::External) => Some(Side::Outside),
+            Some(Who::Machine) => None,
+            None => (!decoded.degraded && !claim.address.trim().is_empty()).then_some(Side::Inside),
+        };
+        let (mut senders, mut recipients) = (Vec::new(), Vec::new());
+        for claim in claims(&decoded.envelope) {
+            match claim.folder {
+                Folder::Sent => senders.extend(side(&claim)),
+                Folder::Inbox => recipients.extend(side(&claim)),
+            }
+        }
+        let either = |wanted: Side, of: &[Side]| of.is_empty() || of.contains(&wanted);
+        match self.policies.scope {
+            Scope::All => true,
+            Scope::External => either(Side::Outside, &senders) || either(Side::Outside, &recipients),
+            Scope::Internal => either(Side::Inside, &senders) && either(Side::Inside, &recipients),
+        }
+    }
+
+    /// Whether the item may be filed for this person, by `include_…` and `exclude_…`; notes what left it out.
+    fn is_selected(&mut self, person: Option<&Person>, address: Option<&Address>) -> bool {
+        let holds = |selection: &super::policies::Selection| {
+            person.is_some_and(|person| selection.holds(person))
+                || address.is_some_and(|address| selection.holds_address(address))
+        };
+        let Policies { include, exclude, .. } = self.policies;
+        if !include.is_empty() && !holds(include) {
+            self.left_out.insert("include_people and include_groups");
+            return false;
+        }
+        if holds(exclude) {
+            self.left_out.insert("exclude_people or exclude_groups");
+            return false;
+        }
+        true
     }
 
     /// Says whether the address is one of ours.
     fn take(&mut self, claim: &Claim<'_>, may_create: bool) -> bool {
         let parsed = Address::parse(claim.address);
-        let who = match (&parsed, claim.folder) {
-            (Some(address), Folder::Sent) => self.people.who(address),
-            (Some(address), Folder::Inbox) => self.people.who_received(address),
-            (None, _) => match self.people.who_by_name(claim.address) {
-                Some(who) => who,
-                // A report names its organisation's people in forms of its own (X.500, X.400): nobody's yet.
-                None if may_create && !claim.address.trim().is_empty() => {
+        let who = match self.who(claim.address, claim.folder) {
+            Some(who) => who,
+            // A report names its organisation's people in forms of its own (X.500, X.400): nobody's yet.
+            None if may_create && !claim.address.trim().is_empty() => {
+                if self.is_selected(None, None) {
                     let because = format!("{}: no mail address that is known", claim.because);
                     self.unassigned.entry(claim.folder).or_insert(because);
-                    return false;
                 }
-                None => Who::External,
-            },
+                return false;
+            }
+            None => Who::External,
         };
         // Who got an archive by rule is known only by what a report proves. What proves nothing is not filed by
         // that: else it would hang on what was downloaded before.
@@ -140,26 +211,38 @@ impl<'a> Router<'a> {
         let person = match who {
             Who::External | Who::Machine => return false,
             Who::Owner(id) => {
+                let person = self.people.get(&id);
+                if !self.is_selected(person, parsed.as_ref()) {
+                    return true;
+                }
                 if self.known.insert(id.0.clone())
-                    && let Some(person) = self.people.get(&id)
+                    && let Some(person) = person
                 {
                     self.routing.people.push(record_of(person));
                 }
                 id.0
             }
-            Who::UnknownInternal => match self.people.unknown_internal() {
-                UnknownInternal::Exclude => return true,
-                policy @ (UnknownInternal::Create | UnknownInternal::Unassigned) => {
-                    let may_create = may_create && policy == UnknownInternal::Create;
-                    let maker = parsed.filter(|address| may_create && may_open(address));
-                    let Some(id) = maker.and_then(|address| self.create(&address)) else {
-                        let because = || format!("{}: an address of ours that nobody owns", claim.because);
-                        self.unassigned.entry(claim.folder).or_insert_with(because);
-                        return true;
-                    };
-                    id
+            Who::UnknownInternal => {
+                if !self.is_selected(None, parsed.as_ref()) {
+                    return true;
                 }
-            },
+                match self.policies.unknown_internal {
+                    UnknownInternal::Exclude => {
+                        self.left_out.insert("unknown_internal = \"exclude\"");
+                        return true;
+                    }
+                    policy @ (UnknownInternal::Create | UnknownInternal::Unassigned) => {
+                        let may_create = may_create && policy == UnknownInternal::Create;
+                        let maker = parsed.filter(|address| may_create && may_open(address));
+                        let Some(id) = maker.and_then(|address| self.create(&address)) else {
+                            let because = || format!("{}: an address of ours that nobody owns", claim.because);
+                            self.unassigned.entry(claim.folder).or_insert_with(because);
+                            return true;
+                        };
+                        id
+                    }
+                }
+            }
         };
         if self.filed.insert((person.clone(), claim.folder)) {
             let because = claim.because.clone();
@@ -169,7 +252,7 @@ impl<'a> Router<'a> {
     }
 
     fn is_by_rule(&self, id: &PersonId) -> bool {
-        let by_rule = |person: &crate::people::Person| person.addresses.values().all(|origin| *origin == Origin::Rule);
+        let by_rule = |person: &Person| person.addresses.values().all(|origin| *origin == Origin::Rule);
         self.people.get(id).is_some_and(by_rule)
     }
 
@@ -182,7 +265,7 @@ impl<'a> Router<'a> {
         // An owner's private address is none that only our own servers may use.
         if self.anonymous && address.is_some_and(|address| self.people.is_internal(address)) {
             self.routing.unauthenticated = true;
-            match self.people.unauthenticated_sender() {
+            match self.policies.unauthenticated_sender {
                 UnauthenticatedSender::Flag => {}
                 UnauthenticatedSender::NoSent => {
                     self.withheld = Some("unauthenticated_sender = \"no_sent\"");
@@ -197,7 +280,7 @@ impl<'a> Router<'a> {
     fn create(&mut self, address: &Address) -> Option<String> {
         let person = created_person(address);
         if !self.created.contains(&person.id.0) {
-            if self.created.len() >= self.people.create_max_per_item() {
+            if self.created.len() >= self.policies.create_max_per_item {
                 self.routing.capped = true;
                 return None;
             }
@@ -222,22 +305,25 @@ impl<'a> Router<'a> {
         if !self.routing.filings.is_empty() {
             return self.routing;
         }
-        let rule = match (self.any_internal, self.people.non_internal()) {
-            (true, _) => Some("unknown_internal = \"exclude\""),
-            (false, NonInternal::Exclude) => Some("non_internal = \"exclude\""),
-            (false, NonInternal::Unassigned) => None,
-        };
-        match (self.withheld, self.routing.suspect, rule) {
-            (Some(why), _, _) => self.unassign(Folder::Inbox, why.into()),
+        if self.left_out.is_empty() && !self.any_internal && self.policies.non_internal == NonInternal::Exclude {
+            self.left_out.insert("non_internal = \"exclude\"");
+        }
+        let policies: Vec<&str> = self.left_out.iter().copied().collect();
+        match (self.withheld, self.routing.suspect) {
+            (Some(why), _) => self.unassign(Folder::Inbox, why.into()),
             // What a sender can bring about by a broken report must not keep a mail out of the archive.
-            (None, true, _) => {
-                self.unassign(Folder::Inbox, "a journal report that cannot be believed or read".into());
-            }
-            (None, false, Some(rule)) => self.routing.excluded = Some(rule.into()),
-            (None, false, None) => self.unassign(Folder::Inbox, "no address of ours in the envelope".into()),
+            (None, true) => self.unassign(Folder::Inbox, "a journal report that cannot be believed or read".into()),
+            (None, false) if !policies.is_empty() => self.routing.excluded = Some(policies.join(", ")),
+            (None, false) => self.unassign(Folder::Inbox, "no address of ours in the envelope".into()),
         }
         self.routing
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Inside,
+    Outside,
 }
 
 /// Whether an address may name an archive: one that a machine made for one mail would open one for each mail.
@@ -278,7 +364,7 @@ fn received_by(recipient: &Recipient) -> impl Iterator<Item = Claim<'_>> {
     std::iter::once(Claim { address, folder: Folder::Inbox, because }).chain(forwarder)
 }
 
-fn record_of(person: &crate::people::Person) -> PersonRecord {
+fn record_of(person: &Person) -> PersonRecord {
     let origin = person.addresses.values().next().copied().unwrap_or(Origin::Config);
     PersonRecord {
         person: person.id.0.clone(),

@@ -19,24 +19,59 @@ pub const PEOPLE: Keys = Keys {
     table: "people",
     known: &[
         "internal_domains",
+        "domain_aliases",
+        "csv",
+        "never_owners",
+        "journal_addresses",
+        "ndr_addresses",
+        "person",
+        "scope",
+        "include_people",
+        "include_groups",
+        "exclude_people",
+        "exclude_groups",
         "unknown_internal",
         "non_internal",
-        "csv",
+        "not_enveloped",
+        "unauthenticated_sender",
         "create_max_per_item",
-        "never_owners",
-        "person",
+        "clear_text",
     ],
     later: &[],
 };
 
-pub const PERSON: Keys = Keys { table: "people.person", known: &["id", "name", "addresses"], later: &[] };
+pub const PERSON: Keys =
+    Keys { table: "people.person", known: &["id", "name", "addresses", "legacy", "groups"], later: &[] };
 
 const EVERY: &str = "write an interval instead, such as `every = \"300s\"`";
 const IMAP: &str = "reach the mailbox over IMAP instead: [profile.imap]";
 
 pub const PROFILE: Keys = Keys {
     table: "profile",
-    known: &["name", "every", "delete", "delete_after", "delete_excluded", "imap"],
+    known: &[
+        "name",
+        "every",
+        "delete",
+        "delete_after",
+        "delete_excluded",
+        "role",
+        "expect",
+        "trusted_reporters",
+        "envelope_headers",
+        "gateway_hosts",
+        "scope",
+        "include_people",
+        "include_groups",
+        "exclude_people",
+        "exclude_groups",
+        "unknown_internal",
+        "non_internal",
+        "not_enveloped",
+        "unauthenticated_sender",
+        "create_max_per_item",
+        "clear_text",
+        "imap",
+    ],
     later: &[("cron", EVERY), ("timezone", EVERY), ("ews", IMAP), ("pop3", IMAP), ("gateway", IMAP)],
 };
 
@@ -77,7 +112,9 @@ pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> O
         // Two letters in the wrong order cost a short word (`evn`) more than they should.
         let slip = word.len() >= 3 && strsim::osa_distance(&folded, word) == 1;
         let alike = strsim::jaro_winkler(&folded, word);
-        (if part || slip { alike.max(0.9) } else { alike }, word)
+        let end = folded.len() >= 3 && word.ends_with(&folded);
+        let least = if end { 0.95 } else { 0.9 };
+        (if part || slip { alike.max(least) } else { alike }, word)
     };
     let best = known.into_iter().map(score).max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 >= 0.78).then_some(best.1)

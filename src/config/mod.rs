@@ -6,6 +6,7 @@
 mod doc;
 mod error;
 pub mod keys;
+mod policies;
 mod profile;
 mod raw;
 mod resolve;
@@ -19,6 +20,9 @@ pub use error::{ConfigError, ConfigErrors};
 pub use keys::nearest;
 pub use secret::SecretRef;
 
+use crate::agent::policies::Policies;
+use crate::agent::{Expect, Role};
+use crate::journal::DecodeOptions;
 use crate::net::TlsMode;
 use crate::people::PeopleOptions;
 use crate::sources::imap::options::{ImapAuth, ImapOptions};
@@ -37,6 +41,9 @@ pub struct Settings {
     pub file: PathBuf,
     pub archive: ArchiveSettings,
     pub people: PeopleOptions,
+    /// Of `[people]`: what holds where a profile says nothing else, and for mail of profiles that are gone.
+    pub policies: Policies,
+    pub decode: DecodeOptions,
     pub profiles: Vec<ProfileSettings>,
     /// What deserves a word without being a mistake (a literal password, a cut mailbox ID).
     pub notices: Vec<String>,
@@ -62,6 +69,10 @@ pub struct ProfileSettings {
     /// Keep them there this long after archiving.
     pub delete_after: Duration,
     pub delete_excluded: bool,
+    pub role: Role,
+    pub expect: Expect,
+    pub policies: Policies,
+    pub decode: DecodeOptions,
     pub source: SourceSettings,
 }
 

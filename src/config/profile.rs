@@ -8,20 +8,24 @@ use std::time::Duration;
 use super::raw::{Found, Table};
 use super::resolve::path;
 use super::secret::secret_ref;
-use super::{ImapSettings, ProfileSettings, SourceSettings, keys};
+use super::{ImapSettings, ProfileSettings, SourceSettings, keys, policies};
+use crate::agent::policies::Policies;
 use crate::base::units::parse_duration;
+use crate::journal::DecodeOptions;
 use crate::net::TlsMode;
 use crate::sources::imap::options::ImapAuth;
 
 const NAME_MAX: usize = 64;
 
-pub fn all(top: &Table<'_, '_>, folder: &Path) -> Vec<ProfileSettings> {
+/// `defaults` are those of `[people]`.
+pub fn all(top: &Table<'_, '_>, folder: &Path, defaults: &Policies, decode: &DecodeOptions) -> Vec<ProfileSettings> {
     let mut profiles = Vec::new();
     let mut names: HashMap<String, usize> = HashMap::new();
     let mut mailboxes: HashMap<Mailbox, Polled> = HashMap::new();
     for (number, table) in top.tables("profile", &keys::PROFILE, "name").into_iter().enumerate() {
         let name = name(&table, &mut names);
-        let Some((profile, folders)) = profile(&table, name.unwrap_or_default(), folder) else { continue };
+        let name = name.unwrap_or_default();
+        let Some((profile, folders)) = profile(&table, name, folder, defaults, decode) else { continue };
         let SourceSettings::Imap(imap) = &profile.source;
         for folder in folders {
             let polled = Polled { number, by: table.path().to_owned(), line: folder.line };
@@ -95,7 +99,13 @@ fn name(table: &Table<'_, '_>, names: &mut HashMap<String, usize>) -> Option<Str
 }
 
 /// With the folders and their lines, for the comparison between profiles.
-fn profile<'d>(table: &Table<'_, 'd>, name: String, folder: &Path) -> Option<(ProfileSettings, Vec<Found<&'d str>>)> {
+fn profile<'d>(
+    table: &Table<'_, 'd>,
+    name: String,
+    folder: &Path,
+    defaults: &Policies,
+    decode: &DecodeOptions,
+) -> Option<(ProfileSettings, Vec<Found<&'d str>>)> {
     let duration =
         |key: &str, default: u64| table.unit(key, parse_duration, "\"300s\"").unwrap_or(Duration::from_secs(default));
     let every = duration("every", 300);
@@ -118,12 +128,16 @@ fn profile<'d>(table: &Table<'_, 'd>, name: String, folder: &Path) -> Option<(Pr
             }
         }
     }
+    let (role, expect) = (policies::role(table), policies::expect(table));
+    let (policies, decode) = (policies::policies(table, defaults), policies::decode(table, decode));
     one_source(table);
     let (imap, folders) = imap(&table.table("imap", &keys::PROFILE_IMAP)?, folder)?;
     let source = SourceSettings::Imap(imap);
     // A missing `delete` has been noted, so that this value is never used.
     let delete = delete.unwrap_or(false);
-    Some((ProfileSettings { name, every, delete, delete_after, delete_excluded, source }, folders))
+    let profile =
+        ProfileSettings { name, every, delete, delete_after, delete_excluded, role, expect, policies, decode, source };
+    Some((profile, folders))
 }
 
 fn one_source(table: &Table<'_, '_>) {

@@ -198,6 +198,32 @@ impl<'a, 'd> Table<'a, 'd> {
         Some(found)
     }
 
+    /// A table of keys of the administrator's own, each with a string; what is none is noted and left out.
+    pub fn pairs(&self, key: &str) -> Vec<(Found<&'d str>, Found<&'d str>)> {
+        let entries = match self.value(key) {
+            Some(DeValue::Table(entries)) => entries,
+            Some(other) => {
+                let _: Option<()> = self.mistyped(key, "a table", other, &format!("{key} = {{ \"…\" = \"…\" }}"));
+                return Vec::new();
+            }
+            None => return Vec::new(),
+        };
+        let mut pairs = Vec::with_capacity(entries.len());
+        for (name, value) in entries.iter() {
+            let line = self.doc.line_at(&name.span());
+            match value.get_ref() {
+                DeValue::String(text) => {
+                    pairs.push((Found { value: name.get_ref().as_ref(), line }, Found { value: text.as_ref(), line }))
+                }
+                other => {
+                    let what = format!("holds {}, but only text is expected", article(other));
+                    self.doc.error(line, self.path_of(key), what, "put it in quotes");
+                }
+            }
+        }
+        pairs
+    }
+
     /// A table within this one; `None` when it is absent or no table (which is noted).
     pub fn table(&self, key: &str, keys: &'static Keys) -> Option<Table<'a, 'd>> {
         match self.value(key)? {

@@ -9,10 +9,12 @@ use toml::de::{DeTable, DeValue};
 use super::doc::Doc;
 use super::error::ConfigErrors;
 use super::raw::{Found, Table};
-use super::{ArchiveSettings, Settings, keys, profile};
+use super::{ArchiveSettings, Settings, keys, policies, profile};
+use crate::agent::policies::Policies;
 use crate::base::address::{Address, normalise_domain};
 use crate::base::units::parse_size;
-use crate::people::{NonInternal, Origin, PeopleOptions, Person, PersonId, UnknownInternal};
+use crate::journal::DecodeOptions;
+use crate::people::{Origin, PeopleOptions, Person, PersonId};
 
 const MIB: u64 = 1024 * 1024;
 const PACK_MIN: u64 = MIB;
@@ -36,8 +38,15 @@ pub fn settings(doc: Doc<'_>, tree: &Spanned<DeTable<'_>>, file: &Path) -> Resul
             None
         }
     };
-    let people = top.table("people", &keys::PEOPLE).map(|table| people(&table, folder));
-    let profiles = profile::all(&top, folder);
+    let (mut policies, mut decode) = (Policies::default(), DecodeOptions::default());
+    let people = top.table("people", &keys::PEOPLE).map(|table| {
+        policies = policies::policies(&table, &policies);
+        decode.clear_text = policies::clear_text(&table).unwrap_or_default();
+        let journal_addresses = addresses(&table, "journal_addresses");
+        decode.journal_addresses = journal_addresses.iter().map(|found| found.value.clone()).collect();
+        people(&table, folder, journal_addresses)
+    });
+    let profiles = profile::all(&top, folder, &policies, &decode);
     if !top.has("profile") {
         doc.notice(
             1,
@@ -54,8 +63,8 @@ pub fn settings(doc: Doc<'_>, tree: &Spanned<DeTable<'_>>, file: &Path) -> Resul
         // Every way to `None` has noted a mistake, and `finish` has returned it.
         unreachable!("no archive and no mistake");
     };
-    let people = people.unwrap_or_else(|| PeopleOptions { create_max_per_item: 50, ..PeopleOptions::default() });
-    Ok(Settings { file: file.to_owned(), archive, people, profiles, notices })
+    let people = people.unwrap_or_default();
+    Ok(Settings { file: file.to_owned(), archive, people, policies, decode, profiles, notices })
 }
 
 /// A path as the file has it, made absolute.
@@ -96,38 +105,50 @@ fn size(table: &Table<'_, '_>, key: &str, default: u64, min: u64, min_text: &str
     size
 }
 
-fn people(table: &Table<'_, '_>, folder: &Path) -> PeopleOptions {
+fn people(table: &Table<'_, '_>, folder: &Path, journal_addresses: Vec<Found<Address>>) -> PeopleOptions {
     let mut internal_domains = Vec::new();
     for found in table.strings("internal_domains").unwrap_or_default() {
-        if let Some(domain) = domain(table, found) {
+        if let Some(domain) = domain(table, "internal_domains", found) {
             if internal_domains.contains(&domain) {
                 bad(table, "internal_domains", found, "stands here twice", "leave one of them");
             }
             internal_domains.push(domain);
         }
     }
-    let never_owners = addresses(table, "never_owners");
+    let never_owners: Vec<Found<Address>> =
+        ["never_owners", "ndr_addresses"].into_iter().flat_map(|key| addresses(table, key)).collect();
+    let never_owners = [journal_addresses, never_owners].concat();
     let persons = persons(table, &never_owners);
-    let unknown_internal = table.choice(
-        "unknown_internal",
-        &[
-            ("create", UnknownInternal::Create),
-            ("unassigned", UnknownInternal::Unassigned),
-            ("exclude", UnknownInternal::Exclude),
-        ],
-    );
-    let non_internal =
-        table.choice("non_internal", &[("unassigned", NonInternal::Unassigned), ("exclude", NonInternal::Exclude)]);
     PeopleOptions {
         internal_domains,
-        unknown_internal: unknown_internal.unwrap_or_default(),
-        non_internal: non_internal.unwrap_or_default(),
+        domain_aliases: domain_aliases(table),
         csv: path(table, "csv", folder),
         persons,
-        create_max_per_item: table.integer("create_max_per_item", 0..=10_000).map_or(50, |max| max as usize),
         never_owners: never_owners.into_iter().map(|found| found.value).collect(),
-        ..PeopleOptions::default()
     }
+}
+
+/// `{ "old.example" = "corp.example" }`: what is sent to the one is the other's.
+fn domain_aliases(table: &Table<'_, '_>) -> BTreeMap<String, String> {
+    const KEY: &str = "domain_aliases";
+    let mut aliases = BTreeMap::new();
+    for (alias, of) in table.pairs(KEY) {
+        let (Some(from), Some(to)) = (domain(table, KEY, alias), domain(table, KEY, of)) else { continue };
+        if from.starts_with('.') || to.starts_with('.') {
+            bad(table, KEY, alias, "stands for subdomains, but one domain is expected", "write each pair of domains");
+        } else if from == to {
+            bad(table, KEY, alias, "is an alias of itself", "leave it out");
+        }
+        aliases.insert(from, to);
+    }
+    for (alias, of) in aliases.iter().filter(|(_, of)| aliases.contains_key(*of)) {
+        table.wrong(
+            KEY,
+            format!("{alias:?} is an alias of {of:?}, which is an alias itself"),
+            "name the domain that the people's addresses are in",
+        );
+    }
+    aliases
 }
 
 /// Notes a mistake at one entry of a list.
@@ -136,12 +157,11 @@ fn bad(table: &Table<'_, '_>, key: &str, found: Found<&str>, what: &str, hint: &
 }
 
 /// `corp.example`, or `.corp.example` for its subdomains, which may be written `*.corp.example`.
-fn domain(table: &Table<'_, '_>, found: Found<&str>) -> Option<String> {
-    const KEY: &str = "internal_domains";
+fn domain(table: &Table<'_, '_>, key: &str, found: Found<&str>) -> Option<String> {
     let text = found.value.trim();
     if let Some((_, domain)) = text.rsplit_once('@') {
         let hint = format!("write the part after the @: {domain:?}");
-        bad(table, KEY, found, "is an address or holds an @, but a domain is expected", &hint);
+        bad(table, key, found, "is an address or holds an @, but a domain is expected", &hint);
         return None;
     }
     let (dot, name) = match text.strip_prefix("*.").or_else(|| text.strip_prefix('.')) {
@@ -156,7 +176,7 @@ fn domain(table: &Table<'_, '_>, found: Found<&str>) -> Option<String> {
         _ => {
             bad(
                 table,
-                KEY,
+                key,
                 found,
                 "is not a domain",
                 "write \"corp.example\", and \"*.corp.example\" for its subdomains",
@@ -231,7 +251,10 @@ fn persons(people: &Table<'_, '_>, never_owners: &[Found<Address>]) -> Vec<Perso
                 "add addresses = [\"…\"], or use an address as the id",
             );
         }
-        persons.push(Person { id, name, addresses: mine, legacy: Vec::new() });
+        let words = |key: &str| -> Vec<String> {
+            table.strings(key).unwrap_or_default().into_iter().map(|found| found.value.trim().to_owned()).collect()
+        };
+        persons.push(Person { id, name, addresses: mine, legacy: words("legacy"), groups: words("groups") });
     }
     persons
 }

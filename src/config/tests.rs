@@ -1,8 +1,10 @@
 //! The configuration as a whole: what is accepted, and every refusal read aloud.
 
 use super::*;
+use crate::agent::policies::{NonInternal, NotEnveloped, Scope, Selection, UnauthenticatedSender, UnknownInternal};
 use crate::base::address::Address;
-use crate::people::{NonInternal, PersonId, UnknownInternal};
+use crate::journal::{ClearText, ENVELOPE_HEADERS, Reporter};
+use crate::people::PersonId;
 
 const MINIMAL: &str = r#"
 [archive]
@@ -52,9 +54,8 @@ fn defaults_are_as_documented() {
     assert_eq!((settings.archive.pack_bytes_max, settings.archive.window_bytes), (1 << 30, 8 << 20));
     assert_eq!(settings.archive.catalogue, None);
     assert_eq!(settings.people.internal_domains, ["corp.example"]);
-    assert_eq!(settings.people.unknown_internal, UnknownInternal::Unassigned);
-    assert_eq!(settings.people.non_internal, NonInternal::Unassigned);
-    assert_eq!(settings.people.create_max_per_item, 50);
+    assert_eq!(settings.policies, Policies::default());
+    assert_eq!(settings.profiles[0].policies, Policies::default());
     let profile = &settings.profiles[0];
     assert_eq!((profile.name.as_str(), profile.every), ("journal", Duration::from_secs(300)));
     assert_eq!((profile.delete, profile.delete_after, profile.delete_excluded), (false, Duration::ZERO, false));
@@ -81,13 +82,30 @@ fn the_documented_shape_is_read_whole() {
         csv = "people.csv"
         create_max_per_item = 7
         never_owners = ["journal@corp.example"]
+        ndr_addresses = ["ndr@corp.example"]
+        scope = "external"
+        exclude_people = ["carl"]
+        clear_text = "both"
+        [people.domain_aliases]
+        "Old.Example" = "corp.example"
         [[people.person]]
         id = "anna@corp.example"
         name = "Anna Example"
         addresses = ["a.example@corp.example"]
+        groups = ["Sales"]
+        legacy = ["/o=Org/cn=anna"]
         [[profile]]
         name = "journal"
         every = "1m"
+        role = "alternate"
+        expect = "reports"
+        trusted_reporters = ["corp.onmicrosoft.example", "X-OriginatorOrg=corp.example"]
+        envelope_headers = ["X-Copy-For"]
+        gateway_hosts = ["MX1.corp.example"]
+        scope = "internal"
+        include_groups = ["Sales"]
+        not_enveloped = "unassigned"
+        unauthenticated_sender = "no_sent"
         delete = true
         delete_after = "7days"
         delete_excluded = true
@@ -107,7 +125,34 @@ fn the_documented_shape_is_read_whole() {
     let folder = file().parent().unwrap().to_owned();
     assert_eq!(settings.people.internal_domains, ["corp.example", ".group.example", ".dev.example"]);
     assert_eq!(settings.people.csv, Some(folder.join("people.csv")));
-    assert_eq!(settings.people.never_owners, [Address::parse("journal@corp.example").unwrap()]);
+    let never = ["journal@corp.example", "ndr@corp.example"].map(|text| Address::parse(text).unwrap());
+    assert_eq!(settings.people.never_owners, never);
+    assert_eq!(settings.people.domain_aliases["old.example"], "corp.example");
+    let general = Policies {
+        scope: Scope::External,
+        exclude: Selection::new(["carl"], []),
+        unknown_internal: UnknownInternal::Create,
+        non_internal: NonInternal::Exclude,
+        create_max_per_item: 7,
+        ..Policies::default()
+    };
+    let own = Policies {
+        scope: Scope::Internal,
+        include: Selection::new([], ["sales"]),
+        not_enveloped: NotEnveloped::Unassigned,
+        unauthenticated_sender: UnauthenticatedSender::NoSent,
+        ..general.clone()
+    };
+    assert_eq!(settings.policies, general);
+    let profile = &settings.profiles[0];
+    assert_eq!((&profile.policies, profile.role, profile.expect), (&own, Role::Alternate, Expect::Reports));
+    assert_eq!(settings.decode, DecodeOptions { clear_text: ClearText::Both, ..DecodeOptions::default() });
+    assert_eq!(profile.decode.clear_text, ClearText::Both);
+    assert_eq!(profile.decode.envelope_headers, ["X-Copy-For"]);
+    assert_eq!(profile.decode.gateway_hosts, ["mx1.corp.example"]);
+    let header = Reporter::Header { name: "X-OriginatorOrg".into(), value: "corp.example".into() };
+    let domain = Reporter::SenderDomain("corp.onmicrosoft.example".into());
+    assert_eq!(profile.decode.trusted_reporters, [domain, header]);
     let anna = &settings.people.persons[0];
     assert_eq!((anna.id.as_str(), anna.addresses.len()), ("anna@corp.example", 2));
     let SourceSettings::Imap(imap) = &settings.profiles[0].source;
@@ -475,5 +520,47 @@ fn a_config_of_people_feeds_the_snapshot() {
     let settings = read(&text).unwrap();
     let people = crate::people::People::build(&settings.people, &[]).unwrap();
     let anna = Address::parse("anna@corp.example").unwrap();
-    assert_eq!(people.who(&anna), crate::people::Who::Owner(PersonId("anna@corp.example".into())));
+    assert_eq!(
+        people.who(&anna, jiff::Timestamp::UNIX_EPOCH),
+        crate::people::Who::Owner(PersonId("anna@corp.example".into()))
+    );
+}
+
+#[test]
+fn policies_are_checked() {
+    let people = r#"internal_domains = ["corp.example"]
+domain_aliases = { "old.example" = "corp.example", "older.example" = "old.example", "x.example" = 7 }
+scope = "outside"
+exclude_people = ["carl", ""]
+journal_addresses = ["journal"]
+"#;
+    insta::assert_snapshot!(mistakes("internal_domains = [\"corp.example\"]", people), @r#"
+    the configuration has 5 mistakes:
+    FILE:7: people → domain_aliases: holds a number, but only text is expected
+      hint: put it in quotes
+    FILE:7: people → domain_aliases: "older.example" is an alias of "old.example", which is an alias itself
+      hint: name the domain that the people's addresses are in
+    FILE:8: people → scope: "outside" is not known
+      hint: it is one of: all, external, internal
+    FILE:9: people → exclude_people: holds an empty name
+      hint: leave it out
+    FILE:10: people → journal_addresses: "journal" is not a mail address
+      hint: write it in full: "anna@corp.example"
+    "#);
+    let profile = "delete = false\nrole = \"second\"\nexpect = \"report\"\ntrusted_reporters = [\"corp\"]\n\
+                   envelope_headers = [\"X-To:\"]\ngateway_hosts = [\"a b\"]";
+    insta::assert_snapshot!(mistakes("delete = false", profile), @r#"
+    the configuration has 5 mistakes:
+    FILE:11: profile "journal" → role: "second" is not known
+      hint: it is one of: primary, alternate
+    FILE:12: profile "journal" → expect: "report" is not known
+      hint: did you mean "reports"? It is one of: auto, reports, copies
+    FILE:13: profile "journal" → trusted_reporters: "corp" is neither a domain nor Header-Name=value
+      hint: the domain of a sender ("corp.example"), or a header field that the gateway writes ("X-OriginatorOrg=corp.example"); `gatepost check` shows those that were seen
+    FILE:14: profile "journal" → envelope_headers: "X-To:" is no name of a header field
+      hint: write the names alone: envelope_headers = ["X-Original-To", "Delivered-To"]
+    FILE:15: profile "journal" → gateway_hosts: "a b" is not the name of a host
+      hint: write the names as they stand in Received lines: "mx1.corp.example"
+    "#);
+    assert_eq!(read(MINIMAL).unwrap().decode.envelope_headers, ENVELOPE_HEADERS);
 }

@@ -67,7 +67,7 @@ pub enum Reporter {
     Header { name: String, value: String },
 }
 
-/// `corp.onmicrosoft.com` or `X-OriginatorOrg=corp.example`, as an operator writes them.
+/// `corp.example` or `X-OriginatorOrg=corp.example`, as an operator writes them.
 impl FromStr for Reporter {
     type Err = String;
 

@@ -71,6 +71,9 @@ enum Command {
     Explain {
         #[arg(value_name = "FILE.eml")]
         file: PathBuf,
+        /// By this profile's policies (not needed when there is only one)
+        #[arg(long, value_name = "NAME")]
+        profile: Option<String>,
         #[arg(long)]
         json: bool,
     },
@@ -224,7 +227,7 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
         Command::Once { profile, dry_run, json } => once::once(global, &once::Args { profile, dry_run, json }),
         Command::Run => run::run(global),
         Command::Status { json } => status::status(global, json),
-        Command::Explain { file, json } => explain::explain(global, &file, json),
+        Command::Explain { file, profile, json } => explain::explain(global, &file, profile.as_deref(), json),
         Command::People { json } => people::people(global, json),
         Command::List { filter, json } => read::list(global, filter, json),
         Command::Show { id, person, raw, item, envelope, json } => {

@@ -1,13 +1,15 @@
 //! `gatepost explain`: how an item would be recognised and filed, and why.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::json;
 
 use super::exit::{Exit, Failure};
 use super::output;
 use super::wiring::{self, Global};
-use crate::agent::route;
+use crate::agent::policies::Policies;
+use crate::agent::rules::Rules;
 use crate::archive::Filing;
 use crate::base::bytes::SpoolFile;
 use crate::journal::{DecodeOptions, View};
@@ -25,15 +27,15 @@ struct Explained<'a> {
     excluded: Option<&'a str>,
 }
 
-pub fn explain(global: &Global, file: &Path, as_json: bool) -> Result<Exit, Failure> {
+pub fn explain(global: &Global, file: &Path, profile: Option<&str>, as_json: bool) -> Result<Exit, Failure> {
     let unreadable = |error: std::io::Error| {
         Failure::usage(format!("cannot read {}: {error}", file.display())).hint("name a file with one mail (.eml)")
     };
     let opened = std::fs::File::open(file).map_err(unreadable)?;
     let len = opened.metadata().map_err(unreadable)?.len();
     let item = SpoolFile::new(opened, len);
-    let people = people(global)?;
-    let decoded = match crate::journal::decode(&item, &route::decode_options(&DecodeOptions::default(), &people)) {
+    let rules = rules(global, profile)?;
+    let decoded = match rules.decode(&item) {
         Ok(decoded) => decoded,
         Err(error) => {
             if as_json {
@@ -44,7 +46,7 @@ pub fn explain(global: &Global, file: &Path, as_json: bool) -> Result<Exit, Fail
             return Ok(Exit::Attention);
         }
     };
-    let routing = route::route(&decoded, &people);
+    let routing = rules.route(&decoded, jiff::Timestamp::now());
     if as_json {
         // Written as it goes: a list of 100,000 recipients is not built a second time as a JSON value.
         let flags = routing.flags_of(&decoded);
@@ -98,15 +100,25 @@ pub fn explain(global: &Global, file: &Path, as_json: bool) -> Result<Exit, Fail
     Ok(Exit::Ok)
 }
 
-/// The people of the configuration, when there is one; without it nobody is ours.
-fn people(global: &Global) -> Result<People, Failure> {
+/// Those of the profile that was named, or of the only one; with several profiles those of `[people]`. Without a
+/// configuration nobody is ours.
+fn rules(global: &Global, profile: Option<&str>) -> Result<Rules, Failure> {
     let found = crate::config::find(global.config.as_deref());
-    if global.config.is_none() && found.as_ref().map_or(true, |path| !path.exists()) {
+    if global.config.is_none() && profile.is_none() && found.as_ref().map_or(true, |path| !path.exists()) {
         output::note("notice: no configuration was found, so nobody is known and nothing is filed by person");
-        return Ok(People::build(&PeopleOptions::default(), &[])?);
+        let people = People::build(&PeopleOptions::default(), &[])?;
+        return Ok(Rules::new(Arc::new(people), Policies::default(), DecodeOptions::default()));
     }
     let settings = wiring::settings(global)?;
     // As in a cycle: whoever has an archive by rule is known.
     let catalogue = crate::archive::Catalogue::of(&wiring::layout_of(&settings.archive)).ok();
-    wiring::people(&settings, catalogue.as_ref())
+    let people = Arc::new(wiring::people(&settings, catalogue.as_ref())?);
+    let chosen = wiring::chosen(&settings, profile)?;
+    Ok(match chosen.as_slice() {
+        [only] => Rules::new(people, only.policies.clone(), only.decode.clone()),
+        _ => {
+            output::note("notice: by the policies of [people] alone; name a profile with --profile for its own");
+            Rules::new(people, settings.policies.clone(), settings.decode.clone())
+        }
+    })
 }

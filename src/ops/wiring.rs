@@ -87,6 +87,10 @@ pub fn profile(settings: &ProfileSettings) -> Profile {
         delete: settings.delete,
         delete_after: settings.delete_after,
         delete_excluded: settings.delete_excluded,
+        role: settings.role,
+        expect: settings.expect,
+        policies: settings.policies.clone(),
+        decode: settings.decode.clone(),
     }
 }
 
@@ -114,6 +118,7 @@ pub fn people(settings: &Settings, catalogue: Option<&Catalogue>) -> Result<Peop
                     .map(|address| (address, origin))
                     .collect(),
                 legacy: Vec::new(),
+                groups: Vec::new(),
             });
         }
     }

@@ -36,6 +36,8 @@ pub struct Person {
     pub addresses: BTreeMap<Address, Origin>,
     /// What a directory calls this person beside the addresses: legacyExchangeDN and X500 proxies, as written there.
     pub legacy: Vec<String>,
+    /// Groups that policies may speak of, as the configuration or the directory names them.
+    pub groups: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,36 +49,6 @@ pub enum Origin {
     Rule,
 }
 
-/// What happens with an address in an internal domain that nobody owns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UnknownInternal {
-    Create,
-    #[default]
-    Unassigned,
-    Exclude,
-}
-
-/// What happens with an item without any internal address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NonInternal {
-    #[default]
-    Unassigned,
-    Exclude,
-}
-
-/// What a sender of ours is worth in a mail that came from outside without authentication.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UnauthenticatedSender {
-    /// Filed as any other, and flagged.
-    #[default]
-    Flag,
-    /// Flagged, and no Sent copy.
-    NoSent,
-}
-
 /// Where people come from; the `[people]` table, resolved.
 #[derive(Clone, Debug, Default)]
 pub struct PeopleOptions {
@@ -85,14 +57,9 @@ pub struct PeopleOptions {
     pub internal_domains: Vec<String>,
     /// A domain → the domain it is another name of; both normalised. What is sent to the one is the other's.
     pub domain_aliases: BTreeMap<String, String>,
-    pub unknown_internal: UnknownInternal,
-    pub non_internal: NonInternal,
-    pub unauthenticated_sender: UnauthenticatedSender,
     pub csv: Option<PathBuf>,
     /// From the configuration; no address belongs to two of them.
     pub persons: Vec<Person>,
-    /// How many people one item may create; the rest is unassigned, with an alarm.
-    pub create_max_per_item: usize,
     /// Never owners: the gateways' own addresses and the like.
     pub never_owners: Vec<Address>,
 }

@@ -9,11 +9,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use jiff::Timestamp;
+
 use crate::base::address::Address;
 use crate::people::error::{PeopleErrors, Problem};
-use crate::people::{
-    NonInternal, Origin, PeopleOptions, Person, PersonId, UnauthenticatedSender, UnknownInternal, Who, csv, tags,
-};
+use crate::people::{Origin, PeopleOptions, Person, PersonId, Who, csv, tags};
 
 #[derive(Clone, Debug)]
 pub struct People {
@@ -26,10 +26,6 @@ pub struct People {
     /// With the leading dot: subdomains of these are internal, the domain itself is not.
     suffixes: Vec<String>,
     never_owners: HashSet<Address>,
-    unknown_internal: UnknownInternal,
-    non_internal: NonInternal,
-    unauthenticated_sender: UnauthenticatedSender,
-    create_max_per_item: usize,
 }
 
 impl People {
@@ -44,10 +40,6 @@ impl People {
             domains: Vec::into_iter(domains).collect(),
             suffixes,
             never_owners: options.never_owners.iter().cloned().collect(),
-            unknown_internal: options.unknown_internal,
-            non_internal: options.non_internal,
-            unauthenticated_sender: options.unauthenticated_sender,
-            create_max_per_item: options.create_max_per_item,
         };
         // `config` has reported conflicts among these already; here the first one wins.
         for person in &options.persons {
@@ -65,8 +57,9 @@ impl People {
         Ok(people)
     }
 
-    /// Who sent or received by this address: the first of its forms ([`tags::candidates`]) that somebody owns.
-    pub fn who(&self, address: &Address) -> Who {
+    /// Who sent or received by this address at that time: the first of its forms ([`tags::candidates`]) that somebody
+    /// owned then.
+    pub fn who(&self, address: &Address, _at: Timestamp) -> Who {
         let candidates = tags::candidates(address, |domain| self.domain_aliases.get(domain).cloned());
         for candidate in &candidates {
             if self.never_owners.contains(candidate) || is_machine(candidate) {
@@ -88,8 +81,8 @@ impl People {
 
     /// Who received by this address. In a list's bounce address that is the recipient whom it names, if we know one;
     /// of a sender that would be wrong: it is not the sender who is named there.
-    pub fn who_received(&self, address: &Address) -> Who {
-        let who = self.who(address);
+    pub fn who_received(&self, address: &Address, at: Timestamp) -> Who {
+        let who = self.who(address, at);
         if matches!(who, Who::External | Who::UnknownInternal) {
             let named = tags::verp(address).into_iter().filter(|named| self.is_internal(named));
             if let Some(id) = named.into_iter().find_map(|named| self.owners.get(&named)) {
@@ -108,10 +101,6 @@ impl People {
     /// Addresses that are the gateways' own.
     pub fn never_owners(&self) -> impl Iterator<Item = &Address> {
         self.never_owners.iter()
-    }
-
-    pub fn unauthenticated_sender(&self) -> UnauthenticatedSender {
-        self.unauthenticated_sender
     }
 
     /// In one of the `internal_domains`? A subdomain counts only when it is listed, or its parent is
@@ -146,27 +135,21 @@ impl People {
         self.persons.is_empty()
     }
 
-    pub fn unknown_internal(&self) -> UnknownInternal {
-        self.unknown_internal
-    }
-
-    pub fn non_internal(&self) -> NonInternal {
-        self.non_internal
-    }
-
-    pub fn create_max_per_item(&self) -> usize {
-        self.create_max_per_item
-    }
-
     /// Takes a person in, with those addresses that are still free.
     fn adopt(&mut self, person: Person) {
-        let Person { id, name, addresses, legacy } = person;
+        let Person { id, name, addresses, legacy, groups } = person;
         let mine = self.persons.entry(id.clone()).or_insert_with(|| Person {
             id: id.clone(),
             name: None,
             addresses: BTreeMap::new(),
             legacy: Vec::new(),
+            groups: Vec::new(),
         });
+        for group in groups {
+            if !mine.groups.contains(&group) {
+                mine.groups.push(group);
+            }
+        }
         mine.name = mine.name.take().or(name);
         for name in legacy {
             let owner = self.legacy.entry(tags::legacy_key(&name)).or_insert_with(|| id.clone());
@@ -218,7 +201,7 @@ impl People {
                     addresses.insert(address, Origin::Csv);
                 }
             }
-            self.adopt(Person { id: row.person, name: row.name, addresses, legacy: Vec::new() });
+            self.adopt(Person { id: row.person, name: row.name, addresses, legacy: Vec::new(), groups: Vec::new() });
         }
         problems
     }
@@ -232,7 +215,13 @@ impl People {
         };
         let addresses = person.addresses.iter().filter(by_rule).map(|(address, origin)| (address.clone(), *origin));
         let addresses = addresses.collect();
-        self.adopt(Person { id: person.id.clone(), name: person.name.clone(), addresses, legacy: Vec::new() });
+        self.adopt(Person {
+            id: person.id.clone(),
+            name: person.name.clone(),
+            addresses,
+            legacy: Vec::new(),
+            groups: Vec::new(),
+        });
     }
 }
 
@@ -244,7 +233,13 @@ impl People {
 pub fn created_person(address: &Address) -> Person {
     let address = tags::base(address);
     let id = PersonId::for_address(&address);
-    Person { id, name: None, addresses: BTreeMap::from([(address, Origin::Rule)]), legacy: Vec::new() }
+    Person {
+        id,
+        name: None,
+        addresses: BTreeMap::from([(address, Origin::Rule)]),
+        legacy: Vec::new(),
+        groups: Vec::new(),
+    }
 }
 
 /// Addresses of the mail system itself, in every organisation the same.

@@ -8,7 +8,7 @@ fn address(text: &str) -> Address {
 
 fn person(id: &str, origin: Origin, addresses: &[&str]) -> Person {
     let addresses = addresses.iter().map(|text| (address(text), origin)).collect();
-    Person { id: PersonId(id.into()), name: None, addresses, legacy: Vec::new() }
+    Person { id: PersonId(id.into()), name: None, addresses, legacy: Vec::new(), groups: Vec::new() }
 }
 
 fn options(domains: &[&str], persons: Vec<Person>) -> PeopleOptions {
@@ -27,10 +27,10 @@ fn anna() -> Person {
 #[test]
 fn an_owner_wins_over_the_domain() {
     let people = People::build(&options(&["corp.example"], vec![anna()]), &[]).unwrap();
-    assert_eq!(people.who(&address("ANNA@corp.example")), owner("anna@corp.example"));
-    assert_eq!(people.who(&address("anna@private.example")), owner("anna@corp.example"));
-    assert_eq!(people.who(&address("bob@corp.example")), Who::UnknownInternal);
-    assert_eq!(people.who(&address("bob@private.example")), Who::External);
+    assert_eq!(people.who(&address("ANNA@corp.example"), Timestamp::UNIX_EPOCH), owner("anna@corp.example"));
+    assert_eq!(people.who(&address("anna@private.example"), Timestamp::UNIX_EPOCH), owner("anna@corp.example"));
+    assert_eq!(people.who(&address("bob@corp.example"), Timestamp::UNIX_EPOCH), Who::UnknownInternal);
+    assert_eq!(people.who(&address("bob@private.example"), Timestamp::UNIX_EPOCH), Who::External);
 }
 
 #[test]
@@ -53,11 +53,11 @@ fn subdomains_count_only_when_listed() {
 fn a_tag_is_stripped_only_without_an_exact_match() {
     let list = person("list", Origin::Config, &["anna+list@corp.example"]);
     let people = People::build(&options(&["corp.example"], vec![anna(), list]), &[]).unwrap();
-    assert_eq!(people.who(&address("anna+news@corp.example")), owner("anna@corp.example"));
-    assert_eq!(people.who(&address("anna+list@corp.example")), owner("list"));
-    assert_eq!(people.who(&address("bob+x@corp.example")), Who::UnknownInternal);
-    assert_eq!(people.who(&address("+x@corp.example")), Who::UnknownInternal);
-    assert_eq!(people.who(&address("imceaex-_o=anna+20org@corp.example")), Who::UnknownInternal);
+    assert_eq!(people.who(&address("anna+news@corp.example"), Timestamp::UNIX_EPOCH), owner("anna@corp.example"));
+    assert_eq!(people.who(&address("anna+list@corp.example"), Timestamp::UNIX_EPOCH), owner("list"));
+    assert_eq!(people.who(&address("bob+x@corp.example"), Timestamp::UNIX_EPOCH), Who::UnknownInternal);
+    assert_eq!(people.who(&address("+x@corp.example"), Timestamp::UNIX_EPOCH), Who::UnknownInternal);
+    assert_eq!(people.who(&address("imceaex-_o=anna+20org@corp.example"), Timestamp::UNIX_EPOCH), Who::UnknownInternal);
 }
 
 #[test]
@@ -71,9 +71,9 @@ fn machines_own_nothing() {
         "MicrosoftExchange329e71ec88ae4615bbc36ab6ce41109e@corp.example",
         "HealthMailboxc3d7722415ad41a5b19e3e00e165edbe@corp.example",
     ] {
-        assert_eq!(people.who(&address(text)), Who::Machine, "{text}");
+        assert_eq!(people.who(&address(text), Timestamp::UNIX_EPOCH), Who::Machine, "{text}");
     }
-    assert_eq!(people.who(&address("healthmailboxadmin@corp.example")), Who::UnknownInternal);
+    assert_eq!(people.who(&address("healthmailboxadmin@corp.example"), Timestamp::UNIX_EPOCH), Who::UnknownInternal);
 }
 
 #[test]
@@ -85,10 +85,18 @@ fn the_configuration_wins_over_what_the_archive_remembers() {
         person("stranger@gmail.example", Origin::Rule, &["stranger@gmail.example"]),
     ];
     let people = People::build(&options(&["corp.example"], vec![anna()]), &remembered).unwrap();
-    assert_eq!(people.who(&address("anna@private.example")), owner("anna@corp.example"));
-    assert_eq!(people.who(&address("bob@corp.example")), owner("bob@corp.example"));
-    assert_eq!(people.who(&address("gone@corp.example")), Who::UnknownInternal, "taken out of the CSV");
-    assert_eq!(people.who(&address("stranger@gmail.example")), Who::External, "the domain was taken out");
+    assert_eq!(people.who(&address("anna@private.example"), Timestamp::UNIX_EPOCH), owner("anna@corp.example"));
+    assert_eq!(people.who(&address("bob@corp.example"), Timestamp::UNIX_EPOCH), owner("bob@corp.example"));
+    assert_eq!(
+        people.who(&address("gone@corp.example"), Timestamp::UNIX_EPOCH),
+        Who::UnknownInternal,
+        "taken out of the CSV"
+    );
+    assert_eq!(
+        people.who(&address("stranger@gmail.example"), Timestamp::UNIX_EPOCH),
+        Who::External,
+        "the domain was taken out"
+    );
     assert_eq!(people.len(), 5, "their archives stay known");
 }
 
@@ -98,8 +106,8 @@ fn created_people_join_and_take_nothing_away() {
     let dora = created_person(&address("Dora+x@corp.example"));
     assert_eq!(dora.id.0, "dora@corp.example");
     let people = people.with_created([dora, created_person(&address("anna@private.example"))]);
-    assert_eq!(people.who(&address("dora+x@corp.example")), owner("dora@corp.example"));
-    assert_eq!(people.who(&address("anna@private.example")), owner("anna@corp.example"));
+    assert_eq!(people.who(&address("dora+x@corp.example"), Timestamp::UNIX_EPOCH), owner("dora@corp.example"));
+    assert_eq!(people.who(&address("anna@private.example"), Timestamp::UNIX_EPOCH), owner("anna@corp.example"));
 }
 
 #[test]
@@ -116,14 +124,14 @@ fn wrapped_addresses_belong_to_whom_they_name() {
         "anna+x@alias.example",
         "IMCEAEX-_O=ORG_OU=First+20Group_cn=Anna@corp.example",
     ] {
-        assert_eq!(people.who(&address(text)), anna, "{text}");
+        assert_eq!(people.who(&address(text), Timestamp::UNIX_EPOCH), anna, "{text}");
     }
-    assert_eq!(people.who(&address("bob@alias.example")), Who::UnknownInternal);
+    assert_eq!(people.who(&address("bob@alias.example"), Timestamp::UNIX_EPOCH), Who::UnknownInternal);
     assert_eq!(people.who_by_name("EX:/o=org/ou=first group/cn=anna"), Some(anna.clone()));
     assert_eq!(people.who_by_name("EX:/o=org/cn=bob"), None);
     let verp = address("list-bounces+anna=corp.example@lists.example");
-    assert_eq!(people.who(&verp), Who::External, "of a sender it names the recipient");
-    assert_eq!(people.who_received(&verp), anna);
+    assert_eq!(people.who(&verp, Timestamp::UNIX_EPOCH), Who::External, "of a sender it names the recipient");
+    assert_eq!(people.who_received(&verp, Timestamp::UNIX_EPOCH), anna);
 }
 
 fn with_csv(text: &str, mut options: PeopleOptions) -> Result<People, PeopleErrors> {
@@ -138,8 +146,8 @@ fn with_csv(text: &str, mut options: PeopleOptions) -> Result<People, PeopleErro
 fn csv_adds_people_and_addresses() {
     let text = "anna@corp.example,Anna E.,a.e@corp.example\ncarl,Carl,carl@corp.example\ncarl,,c@corp.example\n";
     let people = with_csv(text, options(&["corp.example"], vec![anna()])).unwrap();
-    assert_eq!(people.who(&address("a.e@corp.example")), owner("anna@corp.example"));
-    assert_eq!(people.who(&address("c@corp.example")), owner("carl"));
+    assert_eq!(people.who(&address("a.e@corp.example"), Timestamp::UNIX_EPOCH), owner("anna@corp.example"));
+    assert_eq!(people.who(&address("c@corp.example"), Timestamp::UNIX_EPOCH), owner("carl"));
     let anna = people.get(&PersonId("anna@corp.example".into())).unwrap();
     assert_eq!(anna.name.as_deref(), Some("Anna E."));
     let origins: Vec<_> = anna.addresses.iter().map(|(address, origin)| format!("{address} {origin:?}")).collect();
@@ -180,5 +188,5 @@ fn twenty_thousand_people_load() {
     }
     let people = with_csv(&text, options(&["corp.example"], vec![])).unwrap();
     assert_eq!(people.len(), 20_000);
-    assert_eq!(people.who(&address("19999@old.example")), owner("p19999@corp.example"));
+    assert_eq!(people.who(&address("19999@old.example"), Timestamp::UNIX_EPOCH), owner("p19999@corp.example"));
 }

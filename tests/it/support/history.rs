@@ -4,15 +4,17 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use gatepost::agent::policies::{Policies, UnknownInternal};
 use gatepost::agent::report::ProfileReport;
-use gatepost::agent::{Agent, Profile, cycle};
+use gatepost::agent::{Agent, Expect, Profile, Role, cycle};
 use gatepost::archive::{Limits, OpenOptions, Writer};
 use gatepost::base::address::Address;
 use gatepost::base::clock::{Clock, SystemClock};
 use gatepost::base::fsio::{Fail, Fs, Op, Plan};
 use gatepost::base::secret::Secret;
+use gatepost::journal::DecodeOptions;
 use gatepost::net::TlsMode;
-use gatepost::people::{NonInternal, People, PeopleOptions, UnknownInternal};
+use gatepost::people::{People, PeopleOptions};
 use gatepost::sources::Source as _;
 use gatepost::sources::imap::ImapSource;
 use gatepost::sources::imap::options::{ImapAuth, ImapOptions};
@@ -140,6 +142,10 @@ pub fn run_at(bench: &Bench, fs: Fs, clock: Arc<dyn Clock>) -> Result<ProfileRep
             delete: true,
             delete_after: Duration::ZERO,
             delete_excluded: false,
+            role: Role::Primary,
+            expect: Expect::Auto,
+            policies: Policies { unknown_internal: UnknownInternal::Create, ..Policies::default() },
+            decode: DecodeOptions::default(),
         };
         let mut source = ImapSource::connect(&imap(bench)).await.map_err(|error| error.to_string())?;
         let done = cycle::run(&agent, &profile, &Arc::new(people()), &mut source).await;
@@ -159,11 +165,8 @@ pub fn run_at(bench: &Bench, fs: Fs, clock: Arc<dyn Clock>) -> Result<ProfileRep
 fn people() -> People {
     let options = PeopleOptions {
         internal_domains: vec!["corp.example".into()],
-        unknown_internal: UnknownInternal::Create,
-        non_internal: NonInternal::Unassigned,
         csv: None,
         persons: Vec::new(),
-        create_max_per_item: 50,
         never_owners: vec![Address::parse("journal@corp.example").unwrap()],
         ..PeopleOptions::default()
     };

@@ -14,6 +14,7 @@ mod journal_corpus;
 mod kill;
 mod mailbox;
 mod no_space;
+mod policies;
 mod readme;
 mod recovery;
 mod restored;

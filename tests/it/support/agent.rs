@@ -32,6 +32,8 @@ pub struct Config {
     pub port: u16,
     pub tls: &'static str,
     pub login: String,
+    /// The lines of `[people]`, and what tables follow it.
+    pub people: String,
     /// Further lines of `[[profile]]`.
     pub profile: String,
     /// Further lines of `[profile.imap]`.
@@ -51,6 +53,7 @@ impl Config {
             port,
             tls: "none",
             login: "username = \"journal\"".into(),
+            people: "internal_domains = [\"corp.example\"]\nunknown_internal = \"create\"".into(),
             profile: "delete = true".into(),
             imap: String::new(),
         }
@@ -60,12 +63,19 @@ impl Config {
         Config { profile: lines.into(), ..self }
     }
 
+    pub fn with_people(self, lines: &str) -> Config {
+        Config { people: lines.into(), ..self }
+    }
+
     pub fn text(&self) -> String {
-        let Config { name, host, port, tls, login, profile, imap } = self;
+        format!("[archive]\npath = \"archive\"\n\n[people]\n{}\n\n{}", self.people, self.profile_text())
+    }
+
+    /// A further profile for the same archive.
+    pub fn profile_text(&self) -> String {
+        let Config { name, host, port, tls, login, people: _, profile, imap } = self;
         format!(
-            "[archive]\npath = \"archive\"\n\n\
-             [people]\ninternal_domains = [\"corp.example\"]\nunknown_internal = \"create\"\n\n\
-             [[profile]]\nname = \"{name}\"\n{profile}\n\n\
+            "[[profile]]\nname = \"{name}\"\n{profile}\n\n\
              [profile.imap]\nhost = \"{host}\"\nport = {port}\ntls = \"{tls}\"\n{login}\n\
              password = {{ env = \"{PASSWORD_VARIABLE}\" }}\ntimeout = \"60s\"\n{imap}\n"
         )
@@ -81,7 +91,11 @@ impl Agent {
 
     /// Another configuration for the same archive.
     pub fn configure(&self, config: &Config) {
-        std::fs::write(self.path("gatepost.toml"), config.text()).unwrap();
+        self.configure_text(&config.text());
+    }
+
+    pub fn configure_text(&self, text: &str) {
+        std::fs::write(self.path("gatepost.toml"), text).unwrap();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -8,8 +8,9 @@ use serde_json::json;
 use super::exit::{Exit, Failure};
 use super::output;
 use super::wiring::{self, Global};
-use crate::archive::Layout;
+use crate::archive::{Catalogue, Layout};
 use crate::config::Settings;
+use crate::people::People;
 use crate::sources::imap::ImapSource;
 use crate::sources::{Finding, Level};
 
@@ -25,7 +26,7 @@ pub fn check(global: &Global, profile: Option<&str>, as_json: bool) -> Result<Ex
         general.push(finding(Level::Warning, "configuration", notice, None));
     }
     general.extend(archive(&wiring::layout_of(&settings.archive)));
-    general.push(people(&settings));
+    general.extend(people(&settings));
     groups.push(("gatepost".into(), general));
     let runtime = wiring::runtime()?;
     let mut exit = Exit::Ok;
@@ -146,24 +147,37 @@ fn network_file_system(path: &Path) -> Option<String> {
     is_network.then_some(kind)
 }
 
-fn people(settings: &Settings) -> Finding {
-    match wiring::people(settings, None) {
-        Ok(people) if people.is_empty() && settings.people.internal_domains.is_empty() => finding(
+fn people(settings: &Settings) -> Vec<Finding> {
+    let catalogue = Catalogue::of(&wiring::layout_of(&settings.archive)).ok();
+    let people = match wiring::people(settings, catalogue.as_ref()) {
+        Ok(people) => people,
+        Err(failure) => return vec![finding(Level::Failed, "people", &failure.what, failure.hint.as_deref())],
+    };
+    let mut findings = vec![known_people(settings, &people)];
+    let policies = settings.profiles.iter().map(|profile| (format!("profile {}", profile.name), &profile.policies));
+    for (whose, policies) in policies {
+        for (keys, selection) in [("include_…", &policies.include), ("exclude_…", &policies.exclude)] {
+            let unknown = selection.unknown(people.persons());
+            if !unknown.is_empty() {
+                let said = format!("{whose}: {keys} names nobody who is known: {}", unknown.join(", "));
+                let hint = Some("`gatepost people` shows ids and addresses; look for a typing mistake");
+                findings.push(finding(Level::Warning, "policies", &said, hint));
+            }
+        }
+    }
+    findings
+}
+
+fn known_people(settings: &Settings, people: &People) -> Finding {
+    if people.is_empty() && settings.people.internal_domains.is_empty() {
+        return finding(
             Level::Warning,
             "people",
             "nobody is known, so everything goes to the `unassigned` archive",
             Some("set `[people] internal_domains`, and `csv` or `unknown_internal = \"create\"`"),
-        ),
-        Ok(people) => finding(
-            Level::Ok,
-            "people",
-            &format!(
-                "{}, internal domains: {}",
-                output::plural(people.len() as u64, "person", "people"),
-                settings.people.internal_domains.join(", ")
-            ),
-            None,
-        ),
-        Err(failure) => finding(Level::Failed, "people", &failure.what, failure.hint.as_deref()),
+        );
     }
+    let count = output::plural(people.len() as u64, "person", "people");
+    let said = format!("{count}, internal domains: {}", settings.people.internal_domains.join(", "));
+    finding(Level::Ok, "people", &said, None)
 }

@@ -16,7 +16,8 @@ use super::guard::{Care, Guard};
 use super::route;
 use super::rules::{self, Rules};
 use crate::archive::{
-    ArchiveError, Committed, Encoder, ErrorKind, Handle, Outcome, Seen, StoredMessage, Submission, prepare, sha256,
+    ArchiveError, Committed, Encoder, ErrorKind, Handle, Outcome, Seen, StoredMessage, Submission, Twin, prepare,
+    sha256,
 };
 use crate::base::bytes::ByteSource as _;
 use crate::journal::{Decoded, Format, Transfer};
@@ -213,12 +214,7 @@ pub fn stored(decoded: &Decoded) -> StoredMessage {
         sha256: decoded.original.sha256,
         size: decoded.original.size,
         range: decoded.original.range.clone(),
-        transfer: match decoded.original.transfer {
-            Transfer::Identity => "identity",
-            Transfer::Base64 => "base64",
-            Transfer::QuotedPrintable => "quoted-printable",
-        }
-        .into(),
+        transfer: transfer_name(decoded.original.transfer),
         format: decoded.format.as_str().into(),
         wrapped_in: decoded.wrapped_in.clone(),
         degraded: decoded.degraded,
@@ -227,5 +223,21 @@ pub fn stored(decoded: &Decoded) -> StoredMessage {
         canonical_version: decoded.canonical.version,
         canonical: decoded.canonical.digest,
         parser: PARSER,
+        reporter: decoded.reporter.clone(),
+        twin: decoded.twin.as_ref().map(|twin| Twin {
+            range: twin.range.clone(),
+            transfer: transfer_name(twin.transfer),
+            sha256: twin.sha256,
+            size: twin.size,
+        }),
     }
+}
+
+fn transfer_name(transfer: Transfer) -> String {
+    match transfer {
+        Transfer::Identity => "identity",
+        Transfer::Base64 => "base64",
+        Transfer::QuotedPrintable => "quoted-printable",
+    }
+    .into()
 }

@@ -376,11 +376,22 @@ fn record_of(person: &Person) -> PersonRecord {
             Origin::Rule => "rule",
         }
         .into(),
+        key: None,
+        tenures: Vec::new(),
+        merged_into: None,
     }
 }
 
 fn unassigned_person() -> PersonRecord {
-    PersonRecord { person: UNASSIGNED.into(), name: None, addresses: Vec::new(), origin: "rule".into() }
+    PersonRecord {
+        person: UNASSIGNED.into(),
+        name: None,
+        addresses: Vec::new(),
+        origin: "rule".into(),
+        key: None,
+        tenures: Vec::new(),
+        merged_into: None,
+    }
 }
 
 #[cfg(test)]

@@ -367,24 +367,6 @@ impl Catalogue {
         Ok(counts)
     }
 
-    /// Everybody who has an archive.
-    pub fn persons(&self) -> Result<Vec<super::record::PersonRecord>> {
-        let mut people = self.db.prepare_cached("SELECT id, person, name, origin FROM people ORDER BY person")?;
-        let mut addresses =
-            self.db.prepare_cached("SELECT address FROM addresses WHERE person = ?1 ORDER BY address")?;
-        let rows = people.query_map([], |row| {
-            let id: i64 = row.get(0)?;
-            let found = addresses.query_map([id], |row| row.get(0))?;
-            Ok(super::record::PersonRecord {
-                person: row.get(1)?,
-                name: row.get(2)?,
-                origin: row.get(3)?,
-                addresses: found.collect::<rusqlite::Result<_>>()?,
-            })
-        })?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
-    }
-
     pub fn last_runs(&self) -> Result<Vec<LastRun>> {
         let sql = "SELECT name, last_run, last_success, report FROM profiles ORDER BY name";
         let mut statement = self.db.prepare_cached(sql)?;

@@ -25,6 +25,7 @@ mod layout;
 mod ledger;
 mod pack;
 mod read;
+mod refile;
 mod rebuild;
 mod record;
 mod recover;
@@ -49,9 +50,10 @@ pub use self::ledger::{DeletePolicy, Epoch, EpochName, LastRun, Row};
 pub use self::read::{Entry, Filter, PersonInfo, Reader, Shown, ShownFiling};
 pub use self::rebuild::{RebuildReport, rebuild};
 pub use self::record::{
-    ChunkRef, DeletedHow, Disposition, Filing, Folder, Head, ItemRecord, PersonRecord, StoredMessage,
+    ChunkRef, DeletedHow, Disposition, Filing, Folder, Head, ItemRecord, PersonRecord, StoredMessage, Tenure, Twin,
 };
 pub use self::recover::OpenOptions;
+pub use self::refile::{Choice, Filed, Provenance, Reporter};
 pub use self::redact::write_without_bcc;
 pub use self::status::{Attention, Event, Gateway, Totals, Volume};
 pub use self::verify::{Damage, VerifyOptions, VerifyReport, verify};

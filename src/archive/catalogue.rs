@@ -162,7 +162,9 @@ impl Catalogue {
             Some(older) if older < SCHEMA_VERSION => {
                 return Err(ArchiveError::new(
                     ErrorKind::Unusable,
-                    format!("the catalogue is an older gatepost's (schema {older}, this version needs {SCHEMA_VERSION})"),
+                    format!(
+                        "the catalogue is an older gatepost's (schema {older}, this version needs {SCHEMA_VERSION})"
+                    ),
                 )
                 .hint("run `gatepost rebuild`: it makes the catalogue anew from the packs; no mail is touched"));
             }
@@ -174,7 +176,9 @@ impl Catalogue {
                         schema.map_or_else(|| "(none)".to_owned(), |schema| schema.to_string())
                     ),
                 )
-                .hint("use the gatepost version that wrote it, or move the catalogue away and run `gatepost rebuild`"));
+                .hint(
+                    "use the gatepost version that wrote it, or move the catalogue away and run `gatepost rebuild`",
+                ));
             }
         }
         self.of_archive(archive)
@@ -335,7 +339,8 @@ impl Catalogue {
                 statement.execute([pack.pack as i64])?;
             }
             Record::Item(item) => {
-                let mut statement = self.db.prepare_cached("INSERT INTO items VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, NULL)")?;
+                let mut statement =
+                    self.db.prepare_cached("INSERT INTO items VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, NULL)")?;
                 statement.execute(params![
                     item.item as i64,
                     item.sha256.as_bytes(),

@@ -25,11 +25,11 @@ mod layout;
 mod ledger;
 mod pack;
 mod read;
-mod refile;
 mod rebuild;
 mod record;
 mod recover;
 mod redact;
+mod refile;
 mod status;
 #[cfg(test)]
 mod test_support;
@@ -53,8 +53,8 @@ pub use self::record::{
     ChunkRef, DeletedHow, Disposition, Filing, Folder, Head, ItemRecord, PersonRecord, StoredMessage, Tenure, Twin,
 };
 pub use self::recover::OpenOptions;
+pub use self::redact::{write_twin_without_bcc, write_without_bcc};
 pub use self::refile::{Choice, Filed, Provenance, Reporter};
-pub use self::redact::write_without_bcc;
 pub use self::status::{Attention, Event, Gateway, Totals, Volume};
 pub use self::verify::{Damage, VerifyOptions, VerifyReport, verify};
 pub use self::walk::TornTail;

@@ -23,7 +23,11 @@ pub enum Choice {
     /// Filed for this person.
     Person(String),
     /// Filed for this person, or decoded or filed by older versions than these.
-    Outdated { person: String, parser: u32, rules: u32 },
+    Outdated {
+        person: String,
+        parser: u32,
+        rules: u32,
+    },
     /// This item, and all that are shown as the message of that number.
     Item(u64),
 }
@@ -194,7 +198,8 @@ impl Catalogue {
         let sql = "SELECT id, person, name, origin, key, merged_into FROM people ORDER BY person";
         let mut statement = self.db.prepare_cached(sql)?;
         let rows = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, person_of(row)?)))?;
-        rows.map(|row| row.map_err(ArchiveError::from).and_then(|(id, person)| self.with_addresses(id, person))).collect()
+        rows.map(|row| row.map_err(ArchiveError::from).and_then(|(id, person)| self.with_addresses(id, person)))
+            .collect()
     }
 
     fn with_addresses(&self, id: i64, person: PersonRecord) -> Result<PersonRecord> {

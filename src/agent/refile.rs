@@ -281,7 +281,7 @@ pub(super) fn decode(
     Ok(decoded)
 }
 
-/// Everything about one item within one call, and so in one batch.
+/// Everything about one item within one call, and so in one batch; what was written stays when the next is not.
 async fn write(agent: Option<&Agent>, changes: Vec<(u64, Change)>) -> Result<(), ArchiveError> {
     let Some(agent) = agent.filter(|_| !changes.is_empty()) else { return Ok(()) };
     agent
@@ -300,7 +300,7 @@ async fn write(agent: Option<&Agent>, changes: Vec<(u64, Change)>) -> Result<(),
                     core.withdraw(item, &filing.person, filing.folder, &because)?;
                 }
             }
-            Ok(())
+            core.close()
         })
         .await
 }

@@ -127,7 +127,7 @@ fn profile<'d>(
         for (key, set) in [
             ("delete_after", !delete_after.is_zero()),
             ("delete_excluded", delete_excluded),
-            ("delete_quarantined", table.has("delete_quarantined")),
+            ("delete_quarantined", delete_quarantined != Some(QUARANTINE_WAIT)),
         ] {
             if set {
                 table.notice(key, "has no effect while delete = false");

@@ -65,15 +65,15 @@ pub fn merge(global: &Global, from: &str, into: &str, as_json: bool) -> Result<E
     let layout = wiring::layout_of(&settings.archive);
     let catalogue = Catalogue::of(&layout)?;
     let people = wiring::people(&settings, Some(&catalogue))?;
-    let from = known(&catalogue, &people, from)?;
-    let into = known(&catalogue, &people, into)?;
-    drop(catalogue);
-    for one in [&from, &into] {
-        if one.person == UNASSIGNED {
+    for one in [from, into] {
+        if one.eq_ignore_ascii_case(UNASSIGNED) {
             return Err(Failure::usage("`unassigned` is nobody's archive and cannot be merged")
                 .hint("add the address to a person, and run `gatepost refile`"));
         }
     }
+    let from = known(&catalogue, &people, from)?;
+    let into = known(&catalogue, &people, into)?;
+    drop(catalogue);
     let running = Running::start(&settings, false, "people merge")?;
     let (gone, stays, who) = (from.person.clone(), into.person.clone(), wiring::user());
     let done = wiring::runtime()?.block_on(async {

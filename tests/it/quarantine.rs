@@ -66,6 +66,24 @@ fn an_item_that_ended_the_process_is_filed_by_a_version_that_can_decode_it() {
 }
 
 #[test]
+fn ending_at_every_step_of_a_retry_leads_to_the_same_end() {
+    let steps = super::support::bench::for_each_step(|step| {
+        let bench = quarantined("", &trap());
+        (0..3).for_each(|_| _ = bench.once(FAULT));
+        let said = bench.run(&["quarantine", "retry", "--all"], Some(&format!("exit:{step}")));
+        assert!(said.is_hit() || said.code == Some(0), "{step}: {said}");
+        bench.json(&["quarantine", "retry", "--all", "--json"], 0);
+        assert!(items(&bench).is_empty(), "{step}");
+        assert_eq!(bench.once(None).code, Some(0), "{step}");
+        bench.is_in_order(&format!("{step}"));
+        let state = bench.state();
+        assert!(state.left.is_empty() && state.mails.values().all(|what| *what == "archived"), "{step}");
+        said.is_hit()
+    });
+    assert!(steps >= 3, "{steps}");
+}
+
+#[test]
 fn what_stays_undecodable_stays_quarantined_and_is_shown_safely() {
     let bench = quarantined("delete_quarantined = \"never\"", &garbage());
     let said = bench.once(None);

@@ -140,3 +140,53 @@ fn refile_waits_for_no_lock() {
     assert_eq!(bench.run(&["refile", "--dry-run"], None).code, Some(0), "a rehearsal needs no lock");
     writer.finish().unwrap();
 }
+
+const CLEAR: &str = "Message-ID: <pair@corp.example>\r\nDate: Tue, 3 Mar 2026 09:15:00 +0100\r\n\
+                     From: anna@corp.example\r\nTo: bob@corp.example\r\nBcc: dave@corp.example\r\nSubject: plan\r\n\r\nText\r\n";
+
+/// A report with the rights-protected message and its clear copy.
+fn pair() -> super::support::bench::Put {
+    let part = |original: &str| format!("--r--\r\nContent-Type: message/rfc822\r\n\r\n{original}\r\n");
+    let protected = format!("Content-Class: rpmsg.message\r\n{CLEAR}");
+    let text = format!(
+        "From: journal@corp.example\r\nX-MS-Journal-Report:\r\nContent-Type: multipart/mixed; boundary=\"r--\"\r\n\r\n\
+         --r--\r\n\r\nSender: anna@corp.example\r\nSubject: plan\r\nMessage-Id: <pair@corp.example>\r\n\
+         To: bob@corp.example\r\nBcc: dave@corp.example\r\n\r\n{}{}--r----\r\n",
+        part(&protected),
+        part(CLEAR)
+    );
+    super::support::bench::Put { bytes: text.into_bytes().into(), date: None }
+}
+
+/// What was archived with `clear_text = "prefer"` shows both copies once the configuration wants both.
+#[test]
+fn both_copies_of_a_protected_mail_are_shown_and_exported() {
+    let bench = Bench::holding(Setup::default(), &[pair()]);
+    assert_eq!(bench.once(None).code, Some(0));
+    let said = bench.run(&["show", "1", "--protected"], None);
+    assert!(said.code == Some(1) && said.err.contains("no protected copy"), "{said}");
+    bench.reconfigure(&known_people(), "clear_text = \"both\"");
+    let done = bench.json(&["refile", "--item", "1", "--json"], 0);
+    assert_eq!((&done["summary"]["decoded_anew"], &done["summary"]["refiled"]), (&1.into(), &0.into()), "{done}");
+    assert!(bench.run(&["show", "1"], None).out.contains("rights-protected copy"));
+    let protected = format!("Content-Class: rpmsg.message\r\n{CLEAR}");
+    let said = bench.run(&["show", "1", "--protected", "--person", "anna@corp.example"], None);
+    assert_eq!(said.out, protected);
+    let said = bench.run(&["show", "1", "--protected", "--person", "bob@corp.example"], None);
+    assert_eq!(said.out, protected.replace("Bcc: dave@corp.example\r\n", ""), "its header is open to all");
+    let out = bench.folder().join("out");
+    assert_eq!(bench.run(&["export", out.to_str().unwrap()], None).code, Some(0));
+    let file = out.join("anna@corp.example/sent/00000001.protected.eml");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), protected);
+    bench.is_in_order("both");
+    let again = bench.json(&["refile", "--all", "--json"], 0);
+    assert_eq!(again["summary"]["decoded_anew"], 0, "{again}");
+}
+
+#[test]
+fn check_lists_the_reporters_seen() {
+    let bench = Bench::holding(Setup::default(), &[pair()]);
+    bench.once(None);
+    let said = bench.run(&["check"], None);
+    assert!(said.out.contains("reporters seen: corp.example (1)"), "{said}");
+}

@@ -72,6 +72,9 @@ pub async fn run<S: Source>(
         ));
     }
     report.alarms.extend(findings.alarms(profile, &report));
+    if profile.delete && source.abilities().can_delete {
+        report.alarms.extend(findings.quarantined(profile, &report, agent.clock.now()));
+    }
     if let Some(error) = &failure {
         report.error = Some(ReportedError { what: error.to_string(), hint: error.hint().map(str::to_owned) });
     }
@@ -176,6 +179,7 @@ impl<S: Source> Cycle<'_, S> {
             delete: can_delete,
             delete_excluded: self.profile.delete_excluded,
             archived_before: before(now, self.profile.delete_after),
+            quarantined_before: self.profile.quarantine_wait().map(|wait| before(now, wait)),
         };
         let state = (opened.state.next, opened.state.exists);
         let unchanged = epoch.state == Some(state) && !list_all;
@@ -230,13 +234,17 @@ impl<S: Source> Cycle<'_, S> {
             let not_yet_due = window.waiting.into_iter().filter(|native| self.waiting.insert((id, native.clone())));
             self.report.listed +=
                 (window.wanted.len() + window.again.len() + window.due_for_deletion.len() + not_yet_due.count()) as u64;
+            self.report.listed += window.quarantined_due.len() as u64;
+            self.report.quarantined += window.quarantined_due.len() as u64;
+            self.findings.quarantined_due += window.quarantined_due.len() as u64;
             self.report.already_archived += window.due_for_deletion.len() as u64 - window.excluded_due;
             self.report.excluded += window.excluded_due;
             self.report.listed += window.lost;
             self.report.vanished += window.lost;
             // First what earlier sessions archived: where a server can only expunge all that is marked,
             // marks of theirs may still be set.
-            self.delete_old(&window.due_for_deletion, waiting).await?;
+            self.delete_old(&window.due_for_deletion, false, waiting).await?;
+            self.delete_old(&window.quarantined_due, true, waiting).await?;
             self.fetch(id, &window.wanted, waiting).await?;
             // What failed before comes last, so that a mail which ends the connection holds up no other.
             self.fetch(id, &window.again, waiting).await?;
@@ -472,6 +480,10 @@ impl<S: Source> Cycle<'_, S> {
             Disposition::Quarantined => {
                 let settled = self.agent.guard.settled(answer.receipt.seen());
                 settled.map_err(|error| CycleError::told("note a quarantined item as settled", &error))?;
+                if policy.delete && self.profile.quarantine_wait().is_some_and(|wait| wait.is_zero()) {
+                    waiting.receipts.push(answer.receipt);
+                    self.findings.quarantined_due += 1;
+                }
             }
             Disposition::Archived
             | Disposition::AlreadyArchived
@@ -494,10 +506,14 @@ impl<S: Source> Cycle<'_, S> {
     }
 
     /// Deletes what earlier sessions archived: each item is read back from the archive and compared first.
-    async fn delete_old(&mut self, seen: &[Seen], waiting: &mut Waiting) -> Result<(), CycleError> {
+    async fn delete_old(&mut self, seen: &[Seen], quarantined: bool, waiting: &mut Waiting) -> Result<(), CycleError> {
         for batch in seen.chunks(DELETE_BATCH) {
             let batch = batch.to_vec();
-            let receipts = self.agent.archive.call(move |core| core.receipts(&batch)).await?;
+            let job = move |core: &mut crate::archive::Core| match quarantined {
+                true => core.receipts_of_quarantined(&batch),
+                false => core.receipts(&batch),
+            };
+            let receipts = self.agent.archive.call(job).await?;
             waiting.receipts.extend(receipts.into_iter().flatten());
             self.use_receipts(waiting).await?;
         }

@@ -16,9 +16,10 @@ use super::guard::{Care, Guard};
 use super::route;
 use super::rules::{self, Rules};
 use crate::archive::{
-    ArchiveError, Committed, Encoder, ErrorKind, Handle, Outcome, Seen, StoredMessage, Submission, prepare, sha256,
+    ArchiveError, Committed, Encoder, ErrorKind, Handle, Outcome, Seen, StoredMessage, Submission, Twin, prepare,
+    sha256,
 };
-use crate::base::bytes::ByteSource as _;
+use crate::base::bytes::ByteSource;
 use crate::journal::{Decoded, Format, Transfer};
 use crate::sources::ItemBytes;
 
@@ -146,15 +147,7 @@ fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut E
         |error: std::io::Error| ArchiveError::of_io(format!("cannot note which item is decoded: {error}"), &error);
     let digest = sha256(&bytes).map_err(io)?;
     let care = guard.care(&seen);
-    let decoded = match care {
-        Care::Ordinary | Care::Alone => guard
-            .watch(slot, &seen, care, || {
-                told_to_abort(&bytes);
-                rules.decode(&bytes).map_err(|error| error.to_string())
-            })
-            .map_err(noting)?,
-        Care::Undecoded => Err("gatepost ended twice while it decoded this item".into()),
-    };
+    let decoded = decode(slot, guard, care, &seen, &bytes, &rules).map_err(noting)?;
     let (leaves, outcome) = match decoded {
         Ok(decoded) => {
             let routing = rules.route(&decoded, rules::dated(&seen.date).unwrap_or(fetched));
@@ -194,8 +187,26 @@ fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut E
     archive.submit(Submission { seen, peer, fetched, item, outcome, reply, hold: Some(hold) })
 }
 
+/// Decodes an item with a note of it on the disk. The inner error is why it is to be quarantined.
+pub fn decode(
+    slot: usize,
+    guard: &Guard,
+    care: Care,
+    seen: &Seen,
+    bytes: &dyn ByteSource,
+    rules: &Rules,
+) -> std::io::Result<Result<Decoded, String>> {
+    match care {
+        Care::Ordinary | Care::Alone => guard.watch(slot, seen, care, || {
+            told_to_abort(bytes);
+            rules.decode(bytes).map_err(|error| error.to_string())
+        }),
+        Care::Undecoded => Ok(Err("gatepost ended twice while it decoded this item".into())),
+    }
+}
+
 /// For crash tests of the whole program: an item that holds this text ends the process.
-fn told_to_abort(bytes: &ItemBytes) {
+fn told_to_abort(bytes: &dyn ByteSource) {
     static MARK: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
     let mark =
         MARK.get_or_init(|| std::env::var("GATEPOST_FAULT").ok()?.strip_prefix("abort-decode:").map(str::to_owned));
@@ -213,12 +224,7 @@ pub fn stored(decoded: &Decoded) -> StoredMessage {
         sha256: decoded.original.sha256,
         size: decoded.original.size,
         range: decoded.original.range.clone(),
-        transfer: match decoded.original.transfer {
-            Transfer::Identity => "identity",
-            Transfer::Base64 => "base64",
-            Transfer::QuotedPrintable => "quoted-printable",
-        }
-        .into(),
+        transfer: transfer_name(decoded.original.transfer),
         format: decoded.format.as_str().into(),
         wrapped_in: decoded.wrapped_in.clone(),
         degraded: decoded.degraded,
@@ -227,5 +233,21 @@ pub fn stored(decoded: &Decoded) -> StoredMessage {
         canonical_version: decoded.canonical.version,
         canonical: decoded.canonical.digest,
         parser: PARSER,
+        reporter: decoded.reporter.clone(),
+        twin: decoded.twin.as_ref().map(|twin| Twin {
+            range: twin.range.clone(),
+            transfer: transfer_name(twin.transfer),
+            sha256: twin.sha256,
+            size: twin.size,
+        }),
     }
+}
+
+fn transfer_name(transfer: Transfer) -> String {
+    match transfer {
+        Transfer::Identity => "identity",
+        Transfer::Base64 => "base64",
+        Transfer::QuotedPrintable => "quoted-printable",
+    }
+    .into()
 }

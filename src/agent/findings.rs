@@ -1,5 +1,7 @@
 //! What a cycle found in its items, and which of it somebody is told.
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::decoders::Note;
 use super::report::ProfileReport;
 use super::{Expect, Profile, Role};
@@ -17,6 +19,8 @@ pub struct Findings {
     reports: u64,
     degraded: u64,
     content_lost: u64,
+    /// Quarantined items whose time on the gateway was over.
+    pub quarantined_due: u64,
 }
 
 impl Findings {
@@ -28,6 +32,30 @@ impl Findings {
         self.reports += u64::from(is_report && !degraded);
         self.degraded += u64::from(degraded);
         self.content_lost += u64::from(content_lost);
+    }
+
+    /// What is said of quarantined mail before it goes, and when it has gone.
+    pub fn quarantined(&self, profile: &Profile, report: &ProfileReport, now: Timestamp) -> Vec<String> {
+        let mut alarms = Vec::new();
+        let new = report.quarantined.saturating_sub(self.quarantined_due);
+        let wait = profile.quarantine_wait().and_then(|wait| SignedDuration::try_from(wait).ok());
+        if let (Some(wait), true) = (wait.filter(|wait| !wait.is_zero()), new > 0)
+            && let Ok(day) = now.checked_add(wait)
+        {
+            alarms.push(format!(
+                "{new} quarantined items will be deleted on the gateway after {} unless `gatepost quarantine retry` \
+                 files them or `delete_quarantined` says otherwise; their bytes stay in the archive",
+                day.strftime("%Y-%m-%d %H:%M UTC")
+            ));
+        }
+        if self.quarantined_due > 0 {
+            alarms.push(format!(
+                "{} quarantined items were due for deletion on the gateway (`delete_quarantined`); their bytes stay in \
+                 the archive, see `gatepost quarantine list`",
+                self.quarantined_due
+            ));
+        }
+        alarms
     }
 
     pub fn alarms(&self, profile: &Profile, report: &ProfileReport) -> Vec<String> {

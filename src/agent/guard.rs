@@ -111,6 +111,11 @@ impl Guard {
     }
 }
 
+/// The note of an item of the archive that is decoded anew; no epoch has the number 0.
+pub fn of_item(item: u64) -> Seen {
+    Seen { epoch: 0, native_id: format!("item-{item}"), order: None, size: 0, date: String::new() }
+}
+
 fn note(seen: &Seen) -> String {
     let mut text = format!("{}/{}", seen.epoch, seen.native_id);
     if text.len() > SLOT {

@@ -3,14 +3,18 @@
 //! One cycle of one profile is [`cycle::run`]; what it needs is in [`Agent`]. Nothing here knows the
 //! configuration file, a terminal or an exit code.
 
+mod archived;
 pub mod cycle;
 mod decoders;
 mod delete;
 mod findings;
 mod guard;
+pub mod order;
 pub mod policies;
 pub mod reconcile;
+pub mod refile;
 pub mod report;
+pub mod retry;
 pub mod route;
 pub mod rules;
 mod waiting;
@@ -28,7 +32,7 @@ use decoders::Decoders;
 use guard::Guard;
 use policies::Policies;
 
-pub use decoders::stored as stored_message;
+pub use decoders::{PARSER, stored as stored_message};
 
 /// What all profiles of one archive share.
 pub struct Agent {
@@ -48,10 +52,20 @@ pub struct Profile {
     pub delete: bool,
     pub delete_after: Duration,
     pub delete_excluded: bool,
+    /// So long after an item was quarantined it is deleted, if anything is; `None`: never.
+    pub delete_quarantined: Option<Duration>,
     pub role: Role,
     pub expect: Expect,
     pub policies: Policies,
     pub decode: DecodeOptions,
+}
+
+impl Profile {
+    /// How long a quarantined item stays on the gateway when anything is deleted there; `None`: for ever. Not less
+    /// than what was archived.
+    pub fn quarantine_wait(&self) -> Option<Duration> {
+        self.delete_quarantined.map(|wait| wait.max(self.delete_after))
+    }
 }
 
 /// What a mailbox is for.

@@ -103,7 +103,9 @@ fn judge(
         }
         Disposition::Quarantined => {
             result.quarantined += 1;
-            None
+            let wait = profile.quarantine_wait().and_then(|wait| SignedDuration::try_from(wait).ok());
+            let due = wait.and_then(|wait| row.at.checked_add(wait).ok()).is_some_and(|due| due <= now);
+            (profile.delete && due).then(|| "quarantined and to be deleted, but still there".into())
         }
         Disposition::Unfetchable => {
             result.unfetchable += 1;

@@ -42,6 +42,14 @@ impl Routing {
         let found = self.unauthenticated.then(|| flags::UNAUTHENTICATED_SENDER.to_owned());
         decoded.flags.iter().cloned().chain(found).collect()
     }
+
+    /// Files it where nobody's mail is.
+    pub fn unassign(&mut self, folder: Folder, because: String) {
+        if self.people.iter().all(|person| person.person != UNASSIGNED) {
+            self.people.push(unassigned_person());
+        }
+        self.filings.push(Filing { person: UNASSIGNED.into(), folder, because });
+    }
 }
 
 /// One address that may own a copy.
@@ -122,14 +130,8 @@ impl<'a> Router<'a> {
         }
     }
 
-    /// Whose an address is. What is no mail address is a form of the report's own organisation: `None` when
-    /// nobody is known by it.
     fn who(&self, address: &str, folder: Folder) -> Option<Who> {
-        match (Address::parse(address), folder) {
-            (Some(address), Folder::Sent) => Some(self.people.who(&address, self.at)),
-            (Some(address), Folder::Inbox) => Some(self.people.who_received(&address, self.at)),
-            (None, _) => self.people.who_by_name(address),
-        }
+        who(self.people, address, folder, self.at)
     }
 
     /// Whether `scope` wants the item. What is not known is taken for what the scope asks for.
@@ -291,10 +293,7 @@ impl<'a> Router<'a> {
     }
 
     fn unassign(&mut self, folder: Folder, because: String) {
-        if self.routing.people.iter().all(|person| person.person != UNASSIGNED) {
-            self.routing.people.push(unassigned_person());
-        }
-        self.routing.filings.push(Filing { person: UNASSIGNED.into(), folder, because });
+        self.routing.unassign(folder, because);
     }
 
     /// Leaves the item with a filing or with the rule that excludes it.
@@ -331,6 +330,38 @@ fn may_open(address: &Address) -> bool {
     !tags::is_made(&tags::base(address))
 }
 
+/// Whose an address is. What is no mail address is a form of the report's own organisation: `None` when
+/// nobody is known by it.
+pub fn who(people: &People, address: &str, folder: Folder, at: Timestamp) -> Option<Who> {
+    match (Address::parse(address), folder) {
+        (Some(address), Folder::Sent) => Some(people.who(&address, at)),
+        (Some(address), Folder::Inbox) => Some(people.who_received(&address, at)),
+        (None, _) => people.who_by_name(address),
+    }
+}
+
+/// The address by which somebody got a copy, read back from the reason that was recorded; `None`: it names none.
+pub fn claimed(because: &str, folder: Folder) -> Option<&str> {
+    let words: &[&str] = match folder {
+        Folder::Sent => &["sender ", "on behalf of "],
+        Folder::Inbox => &["to ", "cc ", "bcc ", "recipient "],
+    };
+    let rest = words.iter().find_map(|word| because.strip_prefix(word))?;
+    let ends =
+        [", member of ", ", forwarded by ", ", forwarded to ", ", by the message's own header", ", merged from "];
+    let end = ends.iter().filter_map(|end| rest.find(end)).min().unwrap_or(rest.len());
+    let address = rest[..end].trim();
+    (!address.is_empty()).then_some(address)
+}
+
+/// Whether an item still says that this address sent or received it.
+pub fn claims_for(decoded: &Decoded, address: &str, folder: Folder) -> bool {
+    let own = decoded.own_recipients.iter().flat_map(received_by);
+    claims(&decoded.envelope)
+        .chain(own)
+        .any(|claim| claim.folder == folder && claim.address.eq_ignore_ascii_case(address))
+}
+
 /// Who claims a copy, in the order in which reasons are preferred.
 fn claims(envelope: &Envelope) -> impl Iterator<Item = Claim<'_>> {
     let sender = envelope.sender.as_deref().map(|address| (address, "sender"));
@@ -364,7 +395,8 @@ fn received_by(recipient: &Recipient) -> impl Iterator<Item = Claim<'_>> {
     std::iter::once(Claim { address, folder: Folder::Inbox, because }).chain(forwarder)
 }
 
-fn record_of(person: &Person) -> PersonRecord {
+/// A person for the archive's records.
+pub fn record_of(person: &Person) -> PersonRecord {
     let origin = person.addresses.values().next().copied().unwrap_or(Origin::Config);
     PersonRecord {
         person: person.id.0.clone(),
@@ -376,11 +408,22 @@ fn record_of(person: &Person) -> PersonRecord {
             Origin::Rule => "rule",
         }
         .into(),
+        key: None,
+        tenures: Vec::new(),
+        merged_into: None,
     }
 }
 
 fn unassigned_person() -> PersonRecord {
-    PersonRecord { person: UNASSIGNED.into(), name: None, addresses: Vec::new(), origin: "rule".into() }
+    PersonRecord {
+        person: UNASSIGNED.into(),
+        name: None,
+        addresses: Vec::new(),
+        origin: "rule".into(),
+        key: None,
+        tenures: Vec::new(),
+        merged_into: None,
+    }
 }
 
 #[cfg(test)]

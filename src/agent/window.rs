@@ -14,6 +14,8 @@ pub struct Window {
     pub due_for_deletion: Vec<Seen>,
     /// How many of these are excluded items.
     pub excluded_due: u64,
+    /// To be deleted too; nobody can read them yet, but their bytes are as safe.
+    pub quarantined_due: Vec<Seen>,
     /// Failed before, and not yet due again.
     pub waiting: Vec<String>,
     /// Gone without ever having been archived.
@@ -63,7 +65,11 @@ impl Window {
                     self.due_for_deletion.push(seen);
                 }
             }
-            (None, Disposition::Quarantined) => {}
+            (None, Disposition::Quarantined) => {
+                if policy.delete && policy.quarantined_before.is_some_and(|before| row.at <= before) {
+                    self.quarantined_due.push(seen);
+                }
+            }
         }
     }
 }

@@ -11,10 +11,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::error::{ArchiveError, ErrorKind, Result};
 use super::frame::HEAD_LEN;
-use super::record::{DeletedHow, Disposition, Folder, Head, Record};
+use super::record::{DecodeRecord, DeletedHow, Disposition, Folder, Head, Record, StoredMessage};
 use crate::base::digest::Digest;
 
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -24,14 +24,21 @@ CREATE TABLE commits (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL, pack INTEGER 
 CREATE TABLE chunks (sha256 BLOB PRIMARY KEY, pack INTEGER NOT NULL, offset INTEGER NOT NULL,
     stored INTEGER NOT NULL, raw INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE items (id INTEGER PRIMARY KEY, sha256 BLOB NOT NULL UNIQUE, size INTEGER NOT NULL,
-    pack INTEGER NOT NULL, offset INTEGER NOT NULL, quarantine TEXT) STRICT;
+    pack INTEGER NOT NULL, offset INTEGER NOT NULL, quarantine TEXT, decode_pack INTEGER,
+    decode_offset INTEGER) STRICT;
 CREATE TABLE messages (item INTEGER PRIMARY KEY, message INTEGER NOT NULL, canonical BLOB NOT NULL,
     canonical_version INTEGER NOT NULL, sha256 BLOB NOT NULL, size INTEGER NOT NULL,
-    message_id TEXT, date INTEGER, sender TEXT NOT NULL, recipients TEXT NOT NULL, subject TEXT NOT NULL) STRICT;
+    message_id TEXT, date INTEGER, sender TEXT NOT NULL, recipients TEXT NOT NULL, subject TEXT NOT NULL,
+    parser INTEGER NOT NULL, rules INTEGER NOT NULL DEFAULT 0, reporter INTEGER) STRICT;
 CREATE INDEX messages_canonical ON messages (canonical);
-CREATE TABLE people (id INTEGER PRIMARY KEY, person TEXT NOT NULL UNIQUE, name TEXT, origin TEXT NOT NULL) STRICT;
+CREATE INDEX messages_message ON messages (message);
+CREATE TABLE reporters (id INTEGER PRIMARY KEY, domain TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE people (id INTEGER PRIMARY KEY, person TEXT NOT NULL UNIQUE, name TEXT, origin TEXT NOT NULL,
+    key TEXT, merged_into TEXT) STRICT;
 CREATE TABLE addresses (address TEXT NOT NULL, person INTEGER NOT NULL, PRIMARY KEY (address, person))
     STRICT, WITHOUT ROWID;
+CREATE TABLE tenures (person INTEGER NOT NULL, address TEXT NOT NULL, since TEXT, until TEXT) STRICT;
+CREATE INDEX tenures_person ON tenures (person);
 CREATE TABLE filings (person INTEGER NOT NULL, folder INTEGER NOT NULL, message INTEGER NOT NULL,
     item INTEGER NOT NULL, because TEXT NOT NULL, PRIMARY KEY (person, folder, message, item))
     STRICT, WITHOUT ROWID;
@@ -44,6 +51,7 @@ CREATE TABLE sightings (epoch INTEGER NOT NULL, native TEXT NOT NULL, ord INTEGE
     date TEXT NOT NULL, disposition TEXT NOT NULL, item INTEGER, at INTEGER NOT NULL, tries INTEGER NOT NULL,
     because TEXT, gone TEXT, PRIMARY KEY (epoch, native)) STRICT, WITHOUT ROWID;
 CREATE INDEX sightings_open ON sightings (epoch, disposition, ord) WHERE gone IS NULL;
+CREATE INDEX sightings_item ON sightings (item) WHERE item IS NOT NULL;
 CREATE INDEX sightings_order ON sightings (epoch, ord) WHERE gone IS NULL;
 CREATE TABLE profiles (name TEXT PRIMARY KEY, last_run INTEGER, last_success INTEGER, report TEXT NOT NULL)
     STRICT, WITHOUT ROWID;
@@ -149,19 +157,55 @@ impl Catalogue {
     }
 
     fn checked(self, archive: uuid::Uuid) -> Result<Catalogue> {
-        let schema = self.meta("schema")?;
-        if schema.as_deref() != Some("1") {
-            return Err(ArchiveError::new(
-                ErrorKind::Unusable,
-                format!("the catalogue has schema {}, this version knows {SCHEMA_VERSION}", schema.unwrap_or_default()),
-            )
-            .hint("use the gatepost version that wrote it, or move the catalogue away and run `gatepost rebuild`"));
+        match self.schema()? {
+            Some(SCHEMA_VERSION) => {}
+            Some(older) if older < SCHEMA_VERSION => {
+                return Err(ArchiveError::new(
+                    ErrorKind::Unusable,
+                    format!(
+                        "the catalogue is an older gatepost's (schema {older}, this version needs {SCHEMA_VERSION})"
+                    ),
+                )
+                .hint("run `gatepost rebuild`: it makes the catalogue anew from the packs; no mail is touched"));
+            }
+            schema => {
+                return Err(ArchiveError::new(
+                    ErrorKind::Unusable,
+                    format!(
+                        "the catalogue has schema {}, this version knows {SCHEMA_VERSION}",
+                        schema.map_or_else(|| "(none)".to_owned(), |schema| schema.to_string())
+                    ),
+                )
+                .hint(
+                    "use the gatepost version that wrote it, or move the catalogue away and run `gatepost rebuild`",
+                ));
+            }
         }
+        self.of_archive(archive)
+    }
+
+    fn of_archive(self, archive: uuid::Uuid) -> Result<Catalogue> {
         if self.meta("archive")? != Some(archive.to_string()) {
             return Err(ArchiveError::new(ErrorKind::Damaged, "the catalogue belongs to another archive")
                 .hint("check `[archive] catalogue`, or move the file away and run `gatepost rebuild`"));
         }
         Ok(self)
+    }
+
+    /// For `rebuild`, which replaces it: one of an older version is good enough to tell what it acknowledged.
+    pub(super) fn open_to_replace(path: &Path, archive: uuid::Uuid) -> Result<Catalogue> {
+        let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        db.busy_timeout(std::time::Duration::from_secs(10))?;
+        db.pragma_update(None, "query_only", true)?;
+        let catalogue = Catalogue { db };
+        match catalogue.schema()? {
+            Some(older) if older < SCHEMA_VERSION => catalogue.of_archive(archive),
+            _ => catalogue.checked(archive),
+        }
+    }
+
+    pub(super) fn schema(&self) -> Result<Option<i64>> {
+        Ok(self.meta("schema")?.and_then(|schema| schema.parse().ok()))
     }
 
     /// The archive that this catalogue says it belongs to, before anything else of it is believed.
@@ -232,6 +276,20 @@ impl Catalogue {
         Ok(statement.query_row([item as i64], place).optional()?)
     }
 
+    /// Where the latest decoding of an item stands, when it is not the item's record.
+    pub fn decode_place(&self, item: u64) -> Result<Option<Place>> {
+        let mut statement = self
+            .db
+            .prepare_cached("SELECT decode_pack, decode_offset, 0 FROM items WHERE id = ?1 AND decode_pack NOT NULL")?;
+        Ok(statement.query_row([item as i64], place).optional()?)
+    }
+
+    /// Why an item is quarantined.
+    pub fn quarantine(&self, item: u64) -> Result<Option<String>> {
+        let mut statement = self.db.prepare_cached("SELECT quarantine FROM items WHERE id = ?1")?;
+        Ok(statement.query_row([item as i64], |row| row.get(0)).optional()?.flatten())
+    }
+
     pub fn item_by_sha256(&self, sha256: &Digest) -> Result<Option<u64>> {
         let mut statement = self.db.prepare_cached("SELECT id FROM items WHERE sha256 = ?1")?;
         Ok(statement.query_row([sha256.as_bytes()], |row| row.get::<_, i64>(0)).optional()?.map(|id| id as u64))
@@ -242,14 +300,30 @@ impl Catalogue {
         Ok(statement.query_row([], |row| row.get::<_, i64>(0))? as u64)
     }
 
-    /// The message that is shown for this canonical digest.
-    pub fn message_of(&self, version: u8, canonical: &Digest) -> Result<Option<u64>> {
+    /// The message that is shown for this canonical digest, but for `except`. One whose first item was decoded
+    /// anew and has another digest now is none.
+    pub fn message_of(&self, version: u8, canonical: &Digest, except: u64) -> Result<Option<u64>> {
         let mut statement = self.db.prepare_cached(
-            "SELECT min(message) FROM messages WHERE canonical = ?1 AND canonical_version = ?2 HAVING count(*) > 0",
+            "SELECT min(item) FROM messages INDEXED BY messages_canonical
+             WHERE canonical = ?1 AND canonical_version = ?2 AND message = item AND item <> ?3 HAVING count(*) > 0",
         )?;
-        let found =
-            statement.query_row(params![canonical.as_bytes(), version], |row| row.get::<_, i64>(0)).optional()?;
+        let found = statement
+            .query_row(params![canonical.as_bytes(), version, except as i64], |row| row.get::<_, i64>(0))
+            .optional()?;
         Ok(found.map(|id| id as u64))
+    }
+
+    /// As which message an item is shown; `None`: it was not decoded.
+    pub fn message_of_item(&self, item: u64) -> Result<Option<u64>> {
+        let mut statement = self.db.prepare_cached("SELECT message FROM messages WHERE item = ?1")?;
+        Ok(statement.query_row([item as i64], |row| row.get::<_, i64>(0)).optional()?.map(|id| id as u64))
+    }
+
+    /// The items that are shown as a message.
+    pub fn items_of_message(&self, message: u64) -> Result<Vec<u64>> {
+        let mut statement = self.db.prepare_cached("SELECT item FROM messages WHERE message = ?1 ORDER BY item")?;
+        let rows = statement.query_map([message as i64], |row| Ok(row.get::<_, i64>(0)? as u64))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
     pub fn person_is_known(&self, person: &str) -> Result<bool> {
@@ -265,7 +339,8 @@ impl Catalogue {
                 statement.execute([pack.pack as i64])?;
             }
             Record::Item(item) => {
-                let mut statement = self.db.prepare_cached("INSERT INTO items VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+                let mut statement =
+                    self.db.prepare_cached("INSERT INTO items VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, NULL)")?;
                 statement.execute(params![
                     item.item as i64,
                     item.sha256.as_bytes(),
@@ -275,30 +350,23 @@ impl Catalogue {
                     item.quarantine,
                 ])?;
                 if let Some(message) = &item.message {
-                    let mut statement = self
-                        .db
-                        .prepare_cached("INSERT INTO messages VALUES (?1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
-                    statement.execute(params![
-                        item.item as i64,
-                        message.canonical.as_bytes(),
-                        message.canonical_version,
-                        message.sha256.as_bytes(),
-                        message.size as i64,
-                        message.summary.message_id,
-                        message.summary.date.map(Timestamp::as_second),
-                        message.summary.from,
-                        serde_json::to_string(&message.summary.to).unwrap_or_default(),
-                        message.summary.subject,
-                    ])?;
+                    self.put_message(item.item, message)?;
                 }
             }
+            Record::Decode(decode) => self.decoded(decode, place)?,
             Record::Union(union) => {
-                let mut statement = self.db.prepare_cached("UPDATE messages SET message = ?1 WHERE item = ?2")?;
-                statement.execute([union.union as i64, union.item as i64])?;
+                for sql in [
+                    "UPDATE messages SET message = ?1 WHERE item = ?2",
+                    "UPDATE filings SET message = ?1 WHERE item = ?2",
+                ] {
+                    self.db.prepare_cached(sql)?.execute([union.union as i64, union.item as i64])?;
+                }
             }
             Record::Filing(filing) => {
                 let mut find = self.db.prepare_cached("SELECT message FROM messages WHERE item = ?1")?;
                 let message: i64 = find.query_row([filing.filing as i64], |row| row.get(0))?;
+                let mut statement = self.db.prepare_cached("UPDATE messages SET rules = ?2 WHERE item = ?1")?;
+                statement.execute(params![filing.filing as i64, filing.rules])?;
                 for one in &filing.filings {
                     let person = self.person(&one.person)?;
                     let mut statement =
@@ -371,12 +439,25 @@ impl Catalogue {
             }
             Record::Person(person) => {
                 let mut statement = self.db.prepare_cached(
-                    "INSERT INTO people (person, name, origin) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (person) DO UPDATE SET name = excluded.name, origin = excluded.origin",
+                    "INSERT INTO people (person, name, origin, key, merged_into) VALUES (?1, ?2, ?3, ?4, ?5)
+                     ON CONFLICT (person) DO UPDATE SET name = excluded.name, origin = excluded.origin,
+                        key = excluded.key, merged_into = excluded.merged_into",
                 )?;
-                statement.execute(params![person.person, person.name, person.origin])?;
+                statement.execute(params![
+                    person.person,
+                    person.name,
+                    person.origin,
+                    person.key,
+                    person.merged_into
+                ])?;
                 let id = self.person(&person.person)?;
                 self.db.prepare_cached("DELETE FROM addresses WHERE person = ?1")?.execute([id])?;
+                self.db.prepare_cached("DELETE FROM tenures WHERE person = ?1")?.execute([id])?;
+                let mut statement = self.db.prepare_cached("INSERT INTO tenures VALUES (?1, ?2, ?3, ?4)")?;
+                for tenure in &person.tenures {
+                    let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
+                    statement.execute(params![id, tenure.address, text(tenure.from), text(tenure.until)])?;
+                }
                 let mut statement = self.db.prepare_cached("INSERT OR IGNORE INTO addresses VALUES (?1, ?2)")?;
                 for address in &person.addresses {
                     statement.execute(params![address, id])?;
@@ -399,6 +480,69 @@ impl Catalogue {
             Record::Commit(_) => {
                 return Err(ArchiveError::new(ErrorKind::Failed, "a commit is taken over by apply_commit"));
             }
+        }
+        Ok(())
+    }
+
+    /// Puts what a message is in the place of what it was, if it was; as which message it is shown, and by which
+    /// rules it was filed, stays.
+    fn put_message(&self, item: u64, message: &StoredMessage) -> Result<()> {
+        let reporter = match &message.reporter {
+            Some(domain) => {
+                self.db.prepare_cached("INSERT OR IGNORE INTO reporters (domain) VALUES (?1)")?.execute([domain])?;
+                let mut find = self.db.prepare_cached("SELECT id FROM reporters WHERE domain = ?1")?;
+                Some(find.query_row([domain], |row| row.get::<_, i64>(0))?)
+            }
+            None => None,
+        };
+        let mut statement = self.db.prepare_cached(
+            "INSERT INTO messages (item, message, canonical, canonical_version, sha256, size, message_id, date, sender,
+                recipients, subject, parser, reporter)
+             VALUES (?1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+             ON CONFLICT (item) DO UPDATE SET canonical = excluded.canonical,
+                canonical_version = excluded.canonical_version, sha256 = excluded.sha256, size = excluded.size,
+                message_id = excluded.message_id, date = excluded.date, sender = excluded.sender,
+                recipients = excluded.recipients, subject = excluded.subject, parser = excluded.parser,
+                reporter = excluded.reporter",
+        )?;
+        statement.execute(params![
+            item as i64,
+            message.canonical.as_bytes(),
+            message.canonical_version,
+            message.sha256.as_bytes(),
+            message.size as i64,
+            message.summary.message_id,
+            message.summary.date.map(Timestamp::as_second),
+            message.summary.from,
+            serde_json::to_string(&message.summary.to).unwrap_or_default(),
+            message.summary.subject,
+            message.parser,
+            reporter,
+        ])?;
+        Ok(())
+    }
+
+    fn decoded(&self, decode: &DecodeRecord, place: Place) -> Result<()> {
+        let item = decode.decode as i64;
+        let was_quarantined = self.quarantine(decode.decode)?.is_some();
+        let quarantine = match decode.message {
+            Some(_) => None,
+            None => Some(&decode.because),
+        };
+        let mut statement = self
+            .db
+            .prepare_cached("UPDATE items SET quarantine = ?2, decode_pack = ?3, decode_offset = ?4 WHERE id = ?1")?;
+        let there = statement.execute(params![item, quarantine, place.pack as i64, place.offset as i64])?;
+        if there == 0 {
+            return Err(ArchiveError::damaged(format!("item {item} was decoded anew, and there is no such item")));
+        }
+        let Some(message) = &decode.message else { return Ok(()) };
+        self.put_message(decode.decode, message)?;
+        if was_quarantined {
+            let mut statement = self.db.prepare_cached(
+                "UPDATE sightings SET disposition = 'archived', at = ?2 WHERE item = ?1 AND disposition = 'quarantined'",
+            )?;
+            statement.execute(params![item, decode.at.as_second()])?;
         }
         Ok(())
     }

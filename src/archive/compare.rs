@@ -8,18 +8,21 @@ use super::catalogue::Catalogue;
 use super::error::Result;
 
 /// Table, columns (the key first), length of the key. What is not derived from records is left out.
-const TABLES: [(&str, &str, usize); 11] = [
+const TABLES: [(&str, &str, usize); 13] = [
     ("packs", "no, bytes, sealed", 1),
     ("commits", "seq, hash, pack, start, finish, at", 1),
     ("chunks", "sha256, pack, offset, stored, raw", 1),
-    ("items", "id, sha256, size, pack, offset, quarantine", 1),
+    ("items", "id, sha256, size, pack, offset, quarantine, decode_pack, decode_offset", 1),
     (
         "messages",
-        "item, message, canonical, canonical_version, sha256, size, message_id, date, sender, recipients, subject",
+        "item, message, canonical, canonical_version, sha256, size, message_id, date, sender, recipients, subject,
+         parser, rules, reporter",
         1,
     ),
-    ("people", "person, id, name, origin", 1),
+    ("reporters", "domain, id", 1),
+    ("people", "person, id, name, origin, key, merged_into", 1),
     ("addresses", "address, person", 2),
+    ("tenures", "person, address, since, until", 4),
     ("filings", "person, folder, message, item, because", 4),
     ("epochs", "id, kind, host, login, folder, validity, generation, since, because", 1),
     ("sightings", "epoch, native, ord, size, date, disposition, item, at, tries, because, gone", 2),

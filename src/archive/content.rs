@@ -7,13 +7,33 @@ use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
 
-use super::catalogue::Catalogue;
-use super::error::{ArchiveError, Result, Tried as _};
+use super::catalogue::{Catalogue, Place};
+use super::error::{ArchiveError, ErrorKind, Result, Tried as _};
 use super::frame::Kind;
 use super::pack::Packs;
-use super::record::{ChunkRef, ItemRecord};
+use super::record::{ChunkRef, ItemRecord, Record, Twin};
 use crate::base::digest::{Digest, Hasher};
 use crate::mail::transfer::{Decoder, Encoding};
+
+/// An item's record as the latest decoding of it says.
+pub(super) fn item_record(catalogue: &Catalogue, packs: &mut Packs, id: u64) -> Result<ItemRecord> {
+    let place = catalogue
+        .item_place(id)?
+        .ok_or_else(|| ArchiveError::new(ErrorKind::Unusable, format!("there is no item {id} in the archive")))?;
+    let item = match packs.record(place)? {
+        Record::Item(item) if item.item == id => item,
+        _ => return Err(another_record(place, &format!("item {id}"))),
+    };
+    let Some(place) = catalogue.decode_place(id)? else { return Ok(item) };
+    match packs.record(place)? {
+        Record::Decode(decode) if decode.decode == id => Ok(item.decoded_anew(decode)),
+        _ => Err(another_record(place, &format!("the decoding of item {id}"))),
+    }
+}
+
+fn another_record(place: Place, what: &str) -> ArchiveError {
+    ArchiveError::damaged(format!("pack {:06} holds another record than {what} at byte {}", place.pack, place.offset))
+}
 
 /// The bytes of a chunk, tested.
 pub(super) fn chunk(catalogue: &Catalogue, packs: &mut Packs, chunk: &ChunkRef) -> Result<Vec<u8>> {
@@ -87,22 +107,41 @@ pub(super) fn write_original<B: AsRef<[u8]>>(
 ) -> Result<()> {
     let Some(message) = &item.message else {
         return Err(ArchiveError::new(
-            super::error::ErrorKind::Unusable,
+            ErrorKind::Unusable,
             format!("item {} was not decoded; it can be written as it is only", item.item),
         ));
     };
-    let mut decoder = decoder(&message.transfer).ok_or_else(|| {
+    write_part(item, "message", &message.range, &message.transfer, message.sha256, fetch, out)
+}
+
+/// Writes the rights-protected message beside the item's message, and proves it.
+pub(super) fn write_twin<B: AsRef<[u8]>>(
+    item: &ItemRecord,
+    twin: &Twin,
+    fetch: &mut dyn FnMut(&ChunkRef) -> Result<B>,
+    out: &mut dyn Write,
+) -> Result<()> {
+    write_part(item, "protected message", &twin.range, &twin.transfer, twin.sha256, fetch, out)
+}
+
+fn write_part<B: AsRef<[u8]>>(
+    item: &ItemRecord,
+    what: &str,
+    range: &Range<u64>,
+    transfer: &str,
+    sha256: Digest,
+    fetch: &mut dyn FnMut(&ChunkRef) -> Result<B>,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let mut decoder = decoder(transfer).ok_or_else(|| {
         ArchiveError::new(
-            super::error::ErrorKind::Unusable,
-            format!(
-                "item {} has the transfer encoding {:?}, which this version does not know",
-                item.item, message.transfer
-            ),
+            ErrorKind::Unusable,
+            format!("item {} has the transfer encoding {transfer:?}, which this version does not know", item.item),
         )
     })?;
     let mut hasher = Hasher::new();
     let mut decoded = Vec::new();
-    for_range(item, message.range.clone(), fetch, &mut |bytes| {
+    for_range(item, range.clone(), fetch, &mut |bytes| {
         if let Decoder::Identity = decoder {
             hasher.update(bytes);
             return put(out, bytes);
@@ -116,7 +155,7 @@ pub(super) fn write_original<B: AsRef<[u8]>>(
     decoder.finish(&mut decoded);
     hasher.update(&decoded);
     put(out, &decoded)?;
-    proved(item.item, "message in item", hasher.finish(), message.sha256)
+    proved(item.item, &format!("{what} in item"), hasher.finish(), sha256)
 }
 
 fn put(out: &mut dyn Write, bytes: &[u8]) -> Result<()> {

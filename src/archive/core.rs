@@ -351,7 +351,7 @@ impl Core {
         self.next_item += 1;
         let union = match &message {
             Some(message) => {
-                self.catalogue.message_of(message.canonical_version, &message.canonical)?.map(|first| UnionRecord {
+                self.catalogue.message_of(message.canonical_version, &message.canonical, id)?.map(|first| UnionRecord {
                     union: first,
                     item: id,
                     canonical_version: message.canonical_version,
@@ -378,18 +378,10 @@ impl Core {
     }
 
     pub(super) fn item(&mut self, id: u64) -> Result<ItemRecord> {
-        let place = self
-            .catalogue
-            .item_place(id)?
-            .ok_or_else(|| ArchiveError::damaged(format!("the catalogue has no item {id}")))?;
-        self.flush_for(place)?;
-        match self.packs.record(place)? {
-            Record::Item(item) if item.item == id => Ok(item),
-            _ => Err(ArchiveError::damaged(format!(
-                "pack {:06} holds another record than item {id} at byte {}",
-                place.pack, place.offset
-            ))),
+        for place in [self.catalogue.item_place(id)?, self.catalogue.decode_place(id)?].into_iter().flatten() {
+            self.flush_for(place)?;
         }
+        super::content::item_record(&self.catalogue, &mut self.packs, id)
     }
 
     /// A record of the open batch may still lie in the buffer.
@@ -476,12 +468,23 @@ impl Core {
     /// Receipts for sightings of earlier sessions: each item is read back and compared anew. A sighting
     /// that has no item, is quarantined, or is gone gets none.
     pub fn receipts(&mut self, seen: &[Seen]) -> Result<Vec<Option<Receipt>>> {
+        self.receipts_for(seen, &[Disposition::Archived, Disposition::AlreadyArchived, Disposition::Excluded])
+    }
+
+    /// The same for sightings that are quarantined, and for no other: their bytes are as durable, but nobody
+    /// can read the mail yet. For those whom a policy or an operator names.
+    pub fn receipts_of_quarantined(&mut self, seen: &[Seen]) -> Result<Vec<Option<Receipt>>> {
+        self.receipts_for(seen, &[Disposition::Quarantined])
+    }
+
+    fn receipts_for(&mut self, seen: &[Seen], wanted: &[Disposition]) -> Result<Vec<Option<Receipt>>> {
         self.close()?;
         let mut receipts = Vec::with_capacity(seen.len());
         for one in seen {
             let receipt = match self.catalogue.sighting(one.epoch, &one.native_id)? {
+                Some(row) if !wanted.contains(&row.disposition) => None,
                 Some(row) if row.gone.is_none() && row.matches(one) => match (row.disposition, row.item) {
-                    (Disposition::Archived | Disposition::AlreadyArchived, Some(id)) => {
+                    (Disposition::Archived | Disposition::AlreadyArchived | Disposition::Quarantined, Some(id)) => {
                         let item = self.item(id)?;
                         self.prove(id, item.sha256, &item.chunks)?;
                         Some(Receipt { seen: one.clone(), disposition: row.disposition })

@@ -64,6 +64,9 @@ pub struct ManifestEntry {
     pub sha256_original: Digest,
     pub sha256_exported: Digest,
     pub redacted: bool,
+    /// The rights-protected message beside the clear copy of the same number.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
 }
 
 /// What the manifest says before its entries.
@@ -114,12 +117,15 @@ pub fn export(reader: &Reader, filter: &Filter, dir: &Path, options: ExportOptio
     let mut report = ExportReport::default();
     reader.list(filter, &mut |entry| {
         match write_one(reader, &entry, dir, options.envelope) {
-            Ok((line, kept)) => {
+            Ok(lines) => {
                 report.exported += 1;
-                report.kept += u64::from(kept);
-                report.redacted += u64::from(line.redacted);
-                report.bytes += line.size;
-                manifest.add(&line)
+                report.kept += u64::from(lines.iter().all(|(_, kept)| *kept));
+                report.redacted += u64::from(lines.iter().any(|(line, _)| line.redacted));
+                for (line, _) in lines {
+                    report.bytes += line.size;
+                    manifest.add(&line)?;
+                }
+                Ok(())
             }
             // One message that cannot be had does not keep the others back.
             Err(Failure::Message(error)) => {
@@ -185,24 +191,49 @@ impl From<ArchiveError> for Failure {
     }
 }
 
+/// A message, and the rights-protected one beside it when there is one.
 fn write_one(
     reader: &Reader,
     entry: &Entry,
     dir: &Path,
     envelope: bool,
+) -> std::result::Result<Vec<(ManifestEntry, bool)>, Failure> {
+    let twin = reader.item(entry.item).map_err(Failure::Message)?.message.and_then(|message| message.twin);
+    let mut lines = vec![write_file(reader, entry, None, dir, envelope)?];
+    if let Some(twin) = twin {
+        lines.push(write_file(reader, entry, Some(twin.sha256), dir, envelope)?);
+    }
+    Ok(lines)
+}
+
+/// `protected` is the SHA-256 of the protected message, when it is that which is written.
+fn write_file(
+    reader: &Reader,
+    entry: &Entry,
+    protected: Option<Digest>,
+    dir: &Path,
+    envelope: bool,
 ) -> std::result::Result<(ManifestEntry, bool), Failure> {
     let person = safe_name(&entry.person);
-    let file = format!("{person}/{}/{:08}.eml", entry.folder.as_str(), entry.id);
+    let name = match protected {
+        Some(_) => format!("{:08}.protected.eml", entry.id),
+        None => format!("{:08}.eml", entry.id),
+    };
+    let file = format!("{person}/{}/{name}", entry.folder.as_str());
     let folder = dir.join(&person).join(entry.folder.as_str());
     make_dir(&folder, true)?;
-    let path = folder.join(format!("{:08}.eml", entry.id));
+    let path = folder.join(&name);
     let temporary = folder.join(".gatepost-export.tmp");
     let redact = !envelope && !reader.is_sender(entry.id, &entry.person)?;
     let out = Summed::create(&temporary)?;
+    let bytes = |out: &mut dyn Write| match protected {
+        Some(_) => reader.twin_bytes(entry.item, out),
+        None => reader.original_bytes(entry.item, out),
+    };
     // The output's own error is kept in `Summed`; without one, the message is at fault.
     let (out, written) = if redact {
         let mut filter = WithoutBcc::new(out);
-        match reader.original_bytes(entry.item, &mut filter) {
+        match bytes(&mut filter) {
             Ok(()) => {
                 let (out, redacted) = filter.finish().tried("write", &temporary)?;
                 (Some(out), Ok(redacted))
@@ -211,7 +242,7 @@ fn write_one(
         }
     } else {
         let mut out = out;
-        match reader.original_bytes(entry.item, &mut out) {
+        match bytes(&mut out) {
             Ok(()) => (Some(out), Ok(false)),
             Err(error) => (None, Err(error)),
         }
@@ -243,9 +274,10 @@ fn write_one(
         message_id: entry.message_id.clone(),
         date: entry.date,
         size,
-        sha256_original: entry.sha256,
+        sha256_original: protected.unwrap_or(entry.sha256),
         sha256_exported: sha256,
         redacted,
+        protected: protected.is_some(),
     };
     Ok((line, kept))
 }

@@ -38,6 +38,7 @@ pub enum Kind {
     Event = 12,
     Commit = 13,
     Seal = 14,
+    Decode = 15,
 }
 
 impl Kind {
@@ -57,6 +58,7 @@ impl Kind {
             12 => Kind::Event,
             13 => Kind::Commit,
             14 => Kind::Seal,
+            15 => Kind::Decode,
             _ => return None,
         })
     }
@@ -77,6 +79,7 @@ impl Kind {
             Kind::Event => "event",
             Kind::Commit => "commit",
             Kind::Seal => "seal",
+            Kind::Decode => "decode",
         }
     }
 

@@ -73,11 +73,17 @@ pub struct DeletePolicy {
     pub delete_excluded: bool,
     /// Archived before this moment: due now.
     pub archived_before: Timestamp,
+    /// Quarantined before this moment: due now. `None`: never.
+    pub quarantined_before: Option<Timestamp>,
 }
 
 impl DeletePolicy {
-    pub const NEVER: DeletePolicy =
-        DeletePolicy { delete: false, delete_excluded: false, archived_before: Timestamp::MIN };
+    pub const NEVER: DeletePolicy = DeletePolicy {
+        delete: false,
+        delete_excluded: false,
+        archived_before: Timestamp::MIN,
+        quarantined_before: None,
+    };
 }
 
 const ROW: &str = "epoch, native, ord, size, date, disposition, item, at, tries, because, gone";
@@ -170,6 +176,13 @@ impl Catalogue {
                 .db
                 .prepare_cached(sql)?
                 .query_row(params![epoch as i64, policy.archived_before.as_second()], |row| row.get(0))?;
+            consider(order.map(|order| order as u64));
+        }
+        if let (true, Some(before)) = (policy.delete, policy.quarantined_before) {
+            let sql = "SELECT min(ord) FROM sightings INDEXED BY sightings_open WHERE epoch = ?1 AND gone IS NULL
+                       AND disposition = 'quarantined' AND at <= ?2";
+            let order: Option<i64> =
+                self.db.prepare_cached(sql)?.query_row(params![epoch as i64, before.as_second()], |row| row.get(0))?;
             consider(order.map(|order| order as u64));
         }
         let sql = format!(
@@ -365,24 +378,6 @@ impl Catalogue {
             }
         }
         Ok(counts)
-    }
-
-    /// Everybody who has an archive.
-    pub fn persons(&self) -> Result<Vec<super::record::PersonRecord>> {
-        let mut people = self.db.prepare_cached("SELECT id, person, name, origin FROM people ORDER BY person")?;
-        let mut addresses =
-            self.db.prepare_cached("SELECT address FROM addresses WHERE person = ?1 ORDER BY address")?;
-        let rows = people.query_map([], |row| {
-            let id: i64 = row.get(0)?;
-            let found = addresses.query_map([id], |row| row.get(0))?;
-            Ok(super::record::PersonRecord {
-                person: row.get(1)?,
-                name: row.get(2)?,
-                origin: row.get(3)?,
-                addresses: found.collect::<rusqlite::Result<_>>()?,
-            })
-        })?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
     pub fn last_runs(&self) -> Result<Vec<LastRun>> {

@@ -29,6 +29,7 @@ mod rebuild;
 mod record;
 mod recover;
 mod redact;
+mod refile;
 mod status;
 #[cfg(test)]
 mod test_support;
@@ -49,10 +50,11 @@ pub use self::ledger::{DeletePolicy, Epoch, EpochName, LastRun, Row};
 pub use self::read::{Entry, Filter, PersonInfo, Reader, Shown, ShownFiling};
 pub use self::rebuild::{RebuildReport, rebuild};
 pub use self::record::{
-    ChunkRef, DeletedHow, Disposition, Filing, Folder, Head, ItemRecord, PersonRecord, StoredMessage,
+    ChunkRef, DeletedHow, Disposition, Filing, Folder, Head, ItemRecord, PersonRecord, StoredMessage, Tenure, Twin,
 };
 pub use self::recover::OpenOptions;
-pub use self::redact::write_without_bcc;
+pub use self::redact::{write_twin_without_bcc, write_without_bcc};
+pub use self::refile::{Choice, Filed, Provenance, Reporter};
 pub use self::status::{Attention, Event, Gateway, Totals, Volume};
 pub use self::verify::{Damage, VerifyOptions, VerifyReport, verify};
 pub use self::walk::TornTail;

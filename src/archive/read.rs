@@ -15,7 +15,7 @@ use super::error::{ArchiveError, Result};
 use super::frame;
 use super::layout::{Identity, Layout};
 use super::pack::Packs;
-use super::record::{Folder, Head, ItemRecord, Record, StoredMessage};
+use super::record::{Folder, Head, ItemRecord, StoredMessage};
 use super::recover::missing_catalogue;
 use crate::base::digest::Digest;
 
@@ -248,10 +248,9 @@ impl Reader {
 
     /// Every filing of a message, in all its variants.
     fn filings(&self, message: u64) -> Result<Vec<ShownFiling>> {
-        // By way of the canonical digest, which has an index; the message's number has none.
         let sql = "SELECT p.person, f.folder, f.item, f.because
                    FROM messages m JOIN filings f ON f.item = m.item JOIN people p ON p.id = f.person
-                   WHERE m.message = ?1 AND m.canonical = (SELECT canonical FROM messages WHERE item = ?1)
+                   WHERE m.message = ?1
                    ORDER BY f.item, p.person, f.folder";
         let mut statement = self.catalogue.db.prepare_cached(sql)?;
         let rows = statement.query_map([message as i64], |row| {
@@ -272,24 +271,26 @@ impl Reader {
         Ok(self.catalogue.db.prepare_cached(sql)?.exists(params![person, message as i64])?)
     }
 
-    /// An item's record.
+    /// An item's record, as the latest decoding says.
     pub fn item(&self, id: u64) -> Result<ItemRecord> {
-        let place = self.catalogue.item_place(id)?.ok_or_else(|| {
-            ArchiveError::new(super::error::ErrorKind::Unusable, format!("there is no item {id} in the archive"))
-        })?;
-        match self.packs.borrow_mut().record(place)? {
-            Record::Item(item) if item.item == id => Ok(item),
-            _ => Err(ArchiveError::damaged(format!(
-                "pack {:06} holds another record than item {id} at byte {}",
-                place.pack, place.offset
-            ))),
-        }
+        content::item_record(&self.catalogue, &mut self.packs.borrow_mut(), id)
     }
 
     /// Writes the original message of an item exactly. After an error what was written is worthless.
     pub fn original_bytes(&self, item: u64, out: &mut dyn Write) -> Result<()> {
         let record = self.item(item)?;
         content::write_original(&record, &mut |part| self.chunk(part), out)
+    }
+
+    /// Writes the rights-protected message beside the item's message exactly. After an error what was written is
+    /// worthless.
+    pub fn twin_bytes(&self, item: u64, out: &mut dyn Write) -> Result<()> {
+        let record = self.item(item)?;
+        let Some(twin) = record.message.as_ref().and_then(|message| message.twin.as_ref()) else {
+            let what = format!("item {item} holds no protected message beside the one that is shown");
+            return Err(ArchiveError::new(super::error::ErrorKind::Unusable, what));
+        };
+        content::write_twin(&record, twin, &mut |part| self.chunk(part), out)
     }
 
     /// Writes an item as the gateway held it. After an error what was written is worthless.

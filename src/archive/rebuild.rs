@@ -106,7 +106,7 @@ fn old_catalogue(layout: &Layout, archive: uuid::Uuid) -> Result<(Option<Catalog
         Err(error) if error.kind == ErrorKind::Locked => return Err(error),
         Ok(None) | Err(_) => return Ok((None, false)),
     }
-    let catalogue = Catalogue::open_to_read(&layout.catalogue, archive)?;
+    let catalogue = Catalogue::open_to_replace(&layout.catalogue, archive)?;
     match catalogue.acknowledged().and_then(|_| catalogue.packs()) {
         Ok(_) => Ok((Some(catalogue), true)),
         Err(error) if error.kind == ErrorKind::Locked => Err(error),
@@ -231,6 +231,7 @@ impl Building<'_> {
                 Record::Sighting(sighting) => {
                     self.fresh.item_place(sighting.item)?.is_some() && self.has_epoch(sighting.epoch)?
                 }
+                Record::Decode(decode) => self.fresh.item_place(decode.decode)?.is_some(),
                 Record::Disposition(disposition) => self.has_epoch(disposition.epoch)?,
                 Record::Filing(filing) => {
                     for one in &filing.filings {

@@ -30,6 +30,7 @@ pub enum Record {
     Event(EventRecord),
     Commit(CommitRecord),
     Seal(SealRecord),
+    Decode(DecodeRecord),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -71,7 +72,32 @@ pub struct ChunkRef {
     pub bytes: u64,
 }
 
-/// The message in an item, as it was decoded when the item was archived.
+impl ItemRecord {
+    /// The item as the latest decoding says it is.
+    pub fn decoded_anew(mut self, decode: DecodeRecord) -> ItemRecord {
+        match decode.message {
+            Some(message) => {
+                self.message = Some(message);
+                self.quarantine = None;
+            }
+            None => self.quarantine = Some(decode.because),
+        }
+        self
+    }
+}
+
+/// An archived item decoded anew: one that was quarantined, or by a better decoder.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DecodeRecord {
+    /// The item.
+    pub decode: u64,
+    /// `None`: it was quarantined and stays so; `because` is the reason now.
+    pub message: Option<StoredMessage>,
+    pub because: String,
+    pub at: Timestamp,
+}
+
+/// The message in an item, as it was decoded.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StoredMessage {
     #[serde(flatten)]
@@ -92,6 +118,21 @@ pub struct StoredMessage {
     pub canonical: Digest,
     /// Version of the decoder.
     pub parser: u32,
+    /// The domain of who wrote the report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reporter: Option<String>,
+    /// The rights-protected message beside its clear copy, which is the one above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin: Option<Twin>,
+}
+
+/// Another message that lies in the same item.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Twin {
+    pub range: Range<u64>,
+    pub transfer: String,
+    pub sha256: Digest,
+    pub size: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -171,14 +212,14 @@ impl std::str::FromStr for Folder {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UnionRecord {
-    /// The message that was there first.
+    /// The message that was there first; the item's own number: it stands for itself again.
     pub union: u64,
     pub item: u64,
     pub canonical_version: u8,
     pub canonical: Digest,
 }
 
-/// A filing taken back by re-filing; written by later versions, understood by this one.
+/// A filing taken back by re-filing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WithdrawRecord {
     pub withdraw: u64,
@@ -279,8 +320,27 @@ pub struct PersonRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     pub addresses: Vec<String>,
-    /// `config`, `csv`, `rule`.
+    /// `config`, `csv`, `rule` …
     pub origin: String,
+    /// What a directory knows this person by for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Of those addresses that were not always this person's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tenures: Vec<Tenure>,
+    /// The archive that this one was joined to; it owns all addresses now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged_into: Option<String>,
+}
+
+/// From when and until when an address belongs to a person; `None`: without end on that side.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Tenure {
+    pub address: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -330,6 +390,7 @@ impl Record {
             Record::Event(_) => Kind::Event,
             Record::Commit(_) => Kind::Commit,
             Record::Seal(_) => Kind::Seal,
+            Record::Decode(_) => Kind::Decode,
         }
     }
 
@@ -351,6 +412,7 @@ impl Record {
             Record::Event(record) => serde_json::to_writer(&mut out, record),
             Record::Commit(record) => serde_json::to_writer(&mut out, record),
             Record::Seal(record) => serde_json::to_writer(&mut out, record),
+            Record::Decode(record) => serde_json::to_writer(&mut out, record),
         };
         // reason: writing plain structures with string keys into a Vec cannot fail.
         written.expect("a record is always JSON");
@@ -378,6 +440,7 @@ impl Record {
             Kind::Event => Record::Event(read(kind, payload)?),
             Kind::Commit => Record::Commit(read(kind, payload)?),
             Kind::Seal => Record::Seal(read(kind, payload)?),
+            Kind::Decode => Record::Decode(read(kind, payload)?),
         })
     }
 }

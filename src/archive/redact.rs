@@ -40,6 +40,16 @@ pub fn write_without_bcc(reader: &super::Reader, item: u64, out: &mut dyn Write)
     Ok(redacted)
 }
 
+/// The same for the rights-protected message beside it, whose header is as open.
+pub fn write_twin_without_bcc(reader: &super::Reader, item: u64, out: &mut dyn Write) -> super::Result<bool> {
+    let mut filter = WithoutBcc::new(out);
+    reader.twin_bytes(item, &mut filter)?;
+    let (_, redacted) = filter.finish().map_err(|error| {
+        super::ArchiveError::new(super::ErrorKind::Failed, format!("cannot pass the message on: {error}"))
+    })?;
+    Ok(redacted)
+}
+
 /// Passes a message on without its `Bcc` fields; only the header is held.
 pub(super) struct WithoutBcc<W: Write> {
     out: W,

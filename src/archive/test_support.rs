@@ -148,6 +148,8 @@ pub fn mail(n: usize, shape: Shape) -> (Mail, Outcome, Vec<std::ops::Range<u64>>
         canonical_version: 1,
         canonical: Digest::of(format!("canonical {subject_of}").as_bytes()),
         parser: 1,
+        reporter: Some("corp.example".into()),
+        twin: None,
     };
     let filing = |person: &str, folder| Filing { person: person.into(), folder, because: "envelope".into() };
     let person = |person: &str| PersonRecord {
@@ -155,6 +157,9 @@ pub fn mail(n: usize, shape: Shape) -> (Mail, Outcome, Vec<std::ops::Range<u64>>
         name: Some(person[..4].into()),
         addresses: vec![person.into(), format!("alias-{person}")],
         origin: "config".into(),
+        key: None,
+        tenures: Vec::new(),
+        merged_into: None,
     };
     let outcome = Outcome::Message {
         message: Box::new(message),
@@ -285,6 +290,7 @@ pub fn dump(layout: &Layout) -> Vec<String> {
         ("chunks", "*"),
         ("items", "*"),
         ("messages", "*"),
+        ("reporters", "*"),
         ("people", "*"),
         ("addresses", "*"),
         ("filings", "*"),

@@ -17,7 +17,7 @@ use super::layout::{Identity, Layout};
 use super::pack::Packs;
 use super::record::Head;
 use super::status::volume_of;
-use super::verify_items::Names;
+use super::verify_items::{self, Names};
 use super::walk::{TornTail, pack_numbers};
 use super::{compare, verify_pack};
 use crate::base::digest::Digest;
@@ -183,6 +183,7 @@ pub fn verify(layout: &Layout, options: &VerifyOptions, progress: &mut dyn FnMut
     }
     progress(total, total);
     verifier.heads()?;
+    verify_items::prove_decoded_anew(&mut verifier)?;
     verifier.items_without_records()?;
     verifier.items_with_less_said()?;
     if verifier.damaged.is_empty()
@@ -241,7 +242,10 @@ impl Verifier<'_> {
         let mut items = BTreeSet::new();
         let mut chunks = Vec::new();
         if let Some(old) = self.old {
-            let mut statement = old.db.prepare("SELECT id FROM items WHERE pack = ?1 AND offset + 76 > ?2")?;
+            let mut statement = old.db.prepare(
+                "SELECT id FROM items WHERE (pack = ?1 AND offset + 76 > ?2)
+                 OR (decode_pack = ?1 AND decode_offset + 76 > ?2)",
+            )?;
             let mut rows = statement.query([no as i64, len as i64])?;
             while let Some(row) = rows.next()? {
                 items.insert(row.get::<_, i64>(0)? as u64);
@@ -308,12 +312,17 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Items of which the catalogue knows a sighting or a filing that was not read: they are touched by the
+    /// Items of which the catalogue knows a decoding, a sighting or a filing that was not read: they are touched by the
     /// records that are damaged.
     fn items_with_less_said(&mut self) -> Result<()> {
         let (Some(old), false) = (self.old, self.vague.is_empty()) else { return Ok(()) };
         let mut items = BTreeSet::new();
-        let both = [
+        let all = [
+            (
+                "SELECT id, decode_pack, decode_offset, quarantine, sha256 FROM items WHERE decode_pack NOT NULL",
+                "SELECT 1 FROM items
+                 WHERE id = ?1 AND decode_pack IS ?2 AND decode_offset IS ?3 AND quarantine IS ?4 AND sha256 = ?5",
+            ),
             (
                 "SELECT item, epoch, native, disposition, gone FROM sightings WHERE item IS NOT NULL",
                 "SELECT 1 FROM sightings WHERE item = ?1 AND epoch = ?2 AND native = ?3 AND disposition = ?4 AND gone IS ?5",
@@ -324,7 +333,7 @@ impl Verifier<'_> {
                  WHERE f.item = ?1 AND p.person = ?2 AND f.folder = ?3 AND f.because = ?4 AND f.message = ?5",
             ),
         ];
-        for (all, one) in both {
+        for (all, one) in all {
             let (mut statement, mut found) = (old.db.prepare(all)?, self.fresh.db.prepare(one)?);
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
+use rusqlite::OptionalExtension as _;
+
 use super::catalogue::{Catalogue, Place};
 use super::content;
 use super::error::{ErrorKind, Result};
@@ -40,6 +42,48 @@ pub(super) fn prove(verifier: &mut Verifier<'_>, item: &ItemRecord, place: Place
     }
 }
 
+/// What the latest decodings say of the items' messages, once all packs were read: an item's own record was
+/// proved where it stands, and a later decoding may speak of bytes of an earlier pack.
+pub(super) fn prove_decoded_anew(verifier: &mut Verifier<'_>) -> Result<()> {
+    let mut after = 0;
+    loop {
+        let next = {
+            let sql = "SELECT id, decode_pack, decode_offset FROM items WHERE decode_pack NOT NULL AND id > ?1
+                       ORDER BY id LIMIT 1";
+            let mut statement = verifier.fresh.db.prepare_cached(sql)?;
+            let place = |row: &rusqlite::Row<'_>| {
+                let (pack, offset) = (row.get::<_, i64>(1)? as u64, row.get::<_, i64>(2)? as u64);
+                Ok((row.get::<_, i64>(0)? as u64, Place { pack, offset, stored_len: 0 }))
+            };
+            statement.query_row([after as i64], place).optional()?
+        };
+        let Some((id, place)) = next else { return Ok(()) };
+        after = id;
+        let chosen = verifier.options.sample.is_none_or(|(n, of)| id % u64::from(of) == u64::from(n - 1));
+        if !chosen || verifier.damaged.iter().any(|damage| damage.items.contains(&id)) {
+            continue;
+        }
+        match hash_decoded_anew(verifier, id) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind, ErrorKind::NoSpace | ErrorKind::Locked) => return Err(error),
+            Err(error) => _ = verifier.damage(place.pack, place.offset, error.what, BTreeSet::from([id])),
+        }
+    }
+}
+
+fn hash_decoded_anew(verifier: &mut Verifier<'_>, id: u64) -> Result<()> {
+    let Verifier { fresh, packs, .. } = verifier;
+    let item = content::item_record(fresh, packs, id)?;
+    let mut fetch = |part: &ChunkRef| content::chunk(fresh, packs, part);
+    if let Some(twin) = item.message.as_ref().and_then(|message| message.twin.as_ref()) {
+        content::write_twin(&item, twin, &mut fetch, &mut std::io::sink())?;
+    }
+    match item.message {
+        Some(_) => content::write_original(&item, &mut fetch, &mut std::io::sink()),
+        None => Ok(()),
+    }
+}
+
 /// Item and original message by SHA-256, in one pass over the chunks.
 fn hash(verifier: &mut Verifier<'_>, item: &ItemRecord) -> Result<()> {
     let Verifier { fresh, packs, recent, .. } = verifier;
@@ -49,6 +93,9 @@ fn hash(verifier: &mut Verifier<'_>, item: &ItemRecord) -> Result<()> {
             _ => content::chunk(fresh, packs, part).map(Rc::from),
         }
     };
+    if let Some(twin) = item.message.as_ref().and_then(|message| message.twin.as_ref()) {
+        content::write_twin(item, twin, &mut fetch, &mut std::io::sink())?;
+    }
     // An item of one chunk has the chunk's own digest, which was tested when the chunk was read.
     let proved = matches!(item.chunks.as_slice(), [only] if only.sha256 == item.sha256 && only.bytes == item.size);
     if proved {

@@ -184,6 +184,7 @@ impl PackCheck<'_, '_> {
             Record::Sighting(sighting) => _ = self.mentioned.insert(sighting.item),
             Record::Union(union) => _ = self.mentioned.insert(union.item),
             Record::Withdraw(withdraw) => _ = self.mentioned.insert(withdraw.withdraw),
+            Record::Decode(decode) => _ = self.mentioned.insert(decode.decode),
             Record::Epoch(_)
             | Record::Disposition(_)
             | Record::Deleted(_)

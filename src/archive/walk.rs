@@ -230,6 +230,15 @@ impl<'a> Walk<'a> {
                 hole.kind = Some(Kind::Item);
             }
         }
+        // A catalogue of an older version knows of none.
+        if known.schema()? == Some(super::catalogue::SCHEMA_VERSION) {
+            let sql = "SELECT id FROM items WHERE decode_pack = ?1 AND decode_offset >= ?2 AND decode_offset < ?3";
+            let mut statement = known.db.prepare_cached(sql)?;
+            let mut rows = statement.query(range)?;
+            while let Some(row) = rows.next()? {
+                hole.items.push(row.get::<_, i64>(0)? as u64);
+            }
+        }
         hole.chunks.sort_unstable();
         hole.chunks.dedup();
         Ok(hole)

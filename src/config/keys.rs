@@ -54,6 +54,7 @@ pub const PROFILE: Keys = Keys {
         "delete",
         "delete_after",
         "delete_excluded",
+        "delete_quarantined",
         "role",
         "expect",
         "trusted_reporters",

@@ -69,6 +69,8 @@ pub struct ProfileSettings {
     /// Keep them there this long after archiving.
     pub delete_after: Duration,
     pub delete_excluded: bool,
+    /// So long after an item was quarantined; `None`: never.
+    pub delete_quarantined: Option<Duration>,
     pub role: Role,
     pub expect: Expect,
     pub policies: Policies,

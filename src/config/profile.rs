@@ -10,7 +10,7 @@ use super::resolve::path;
 use super::secret::secret_ref;
 use super::{ImapSettings, ProfileSettings, SourceSettings, keys, policies};
 use crate::agent::policies::Policies;
-use crate::base::units::parse_duration;
+use crate::base::units::{BadUnit, parse_duration};
 use crate::journal::DecodeOptions;
 use crate::net::TlsMode;
 use crate::sources::imap::options::ImapAuth;
@@ -121,8 +121,14 @@ fn profile<'d>(
     let delete = table.boolean("delete");
     let delete_after = duration("delete_after", 0);
     let delete_excluded = table.boolean("delete_excluded").unwrap_or(false);
+    let delete_quarantined =
+        table.unit("delete_quarantined", quarantine_wait, "\"after 7d\"").unwrap_or(Some(QUARANTINE_WAIT));
     if delete == Some(false) {
-        for (key, set) in [("delete_after", !delete_after.is_zero()), ("delete_excluded", delete_excluded)] {
+        for (key, set) in [
+            ("delete_after", !delete_after.is_zero()),
+            ("delete_excluded", delete_excluded),
+            ("delete_quarantined", delete_quarantined != Some(QUARANTINE_WAIT)),
+        ] {
             if set {
                 table.notice(key, "has no effect while delete = false");
             }
@@ -135,9 +141,38 @@ fn profile<'d>(
     let source = SourceSettings::Imap(imap);
     // A missing `delete` has been noted, so that this value is never used.
     let delete = delete.unwrap_or(false);
-    let profile =
-        ProfileSettings { name, every, delete, delete_after, delete_excluded, role, expect, policies, decode, source };
+    let profile = ProfileSettings {
+        name,
+        every,
+        delete,
+        delete_after,
+        delete_excluded,
+        delete_quarantined,
+        role,
+        expect,
+        policies,
+        decode,
+        source,
+    };
     Some((profile, folders))
+}
+
+/// Long enough for a person to look, short enough that a gateway does not fill up.
+const QUARANTINE_WAIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// `never`, `at once`, or `after` a duration.
+fn quarantine_wait(text: &str) -> Result<Option<Duration>, BadUnit> {
+    match text.trim() {
+        "never" => Ok(None),
+        "at once" => Ok(Some(Duration::ZERO)),
+        other => match other.strip_prefix("after ") {
+            Some(wait) => parse_duration(wait).map(Some),
+            None => Err(BadUnit {
+                what: format!("{text:?} says neither whether nor when"),
+                hint: "write \"never\", \"after 7d\" or \"at once\"".into(),
+            }),
+        },
+    }
 }
 
 fn one_source(table: &Table<'_, '_>) {

@@ -280,6 +280,25 @@ fn units_are_asked_for() {
 }
 
 #[test]
+fn quarantined_mail_is_deleted_after_a_week_or_as_told() {
+    let wait = |value: &str| {
+        let line = format!("delete = true\ndelete_quarantined = {value}");
+        read(&MINIMAL.replacen("delete = false", &line, 1)).map(|settings| settings.profiles[0].delete_quarantined)
+    };
+    let days = |days: u64| Some(Duration::from_secs(days * 24 * 60 * 60));
+    assert_eq!(read(MINIMAL).unwrap().profiles[0].delete_quarantined, days(7));
+    assert_eq!(wait("\"never\""), Ok(None));
+    assert_eq!(wait("\"at once\""), Ok(Some(Duration::ZERO)));
+    assert_eq!(wait("\"after 30 days\""), Ok(days(30)));
+    insta::assert_snapshot!(wait("\"7d\"").unwrap_err(), @r#"
+    FILE:11: profile "journal" → delete_quarantined: "7d" says neither whether nor when
+      hint: write "never", "after 7d" or "at once"
+    "#);
+    assert!(wait("\"after a while\"").unwrap_err().contains("is not a duration"));
+    assert!(mistakes("delete = false", "delete = false\ndelete_quarantined = \"at once\"").contains("has no effect"));
+}
+
+#[test]
 fn profiles_may_not_meet() {
     let twice =
         format!("{MINIMAL}{}", MINIMAL.split_once("[[profile]]").unwrap().1.replacen("\nname", "[[profile]]\nname", 1));

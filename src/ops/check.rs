@@ -8,8 +8,8 @@ use serde_json::json;
 use super::exit::{Exit, Failure};
 use super::output;
 use super::wiring::{self, Global};
-use crate::archive::{Catalogue, Layout};
-use crate::config::Settings;
+use crate::archive::{Catalogue, Gateway, Layout, Reader};
+use crate::config::{ProfileSettings, Settings, SourceSettings};
 use crate::people::People;
 use crate::sources::imap::ImapSource;
 use crate::sources::{Finding, Level};
@@ -25,7 +25,8 @@ pub fn check(global: &Global, profile: Option<&str>, as_json: bool) -> Result<Ex
     for notice in &settings.notices {
         general.push(finding(Level::Warning, "configuration", notice, None));
     }
-    general.extend(archive(&wiring::layout_of(&settings.archive)));
+    let layout = wiring::layout_of(&settings.archive);
+    general.extend(archive(&layout));
     general.extend(people(&settings));
     groups.push(("gatepost".into(), general));
     let runtime = wiring::runtime()?;
@@ -35,6 +36,7 @@ pub fn check(global: &Global, profile: Option<&str>, as_json: bool) -> Result<Ex
             Ok(options) => runtime.block_on(ImapSource::findings(&options)),
             Err(error) => vec![finding(Level::Failed, "password", &error.what, error.hint.as_deref())],
         };
+        findings.extend(reporters(&layout, settings));
         if settings.delete {
             findings.push(finding(
                 Level::Ok,
@@ -81,6 +83,23 @@ pub fn check(global: &Global, profile: Option<&str>, as_json: bool) -> Result<Ex
         }
     }
     Ok(exit)
+}
+
+/// So many of the newest items say who writes reports to a gateway.
+const REPORTERS_OF: u32 = 10_000;
+
+/// Who wrote the reports of late: what to list under `trusted_reporters`.
+fn reporters(layout: &Layout, settings: &ProfileSettings) -> Option<Finding> {
+    let SourceSettings::Imap(imap) = &settings.source;
+    let host = format!("{}:{}", imap.host, imap.port);
+    // What is wrong with the archive is said above.
+    let reader = Reader::open(layout).ok()?;
+    let seen = reader.reporters(Gateway { host: &host, login: &imap.username }, REPORTERS_OF).ok()?;
+    if seen.is_empty() {
+        return None;
+    }
+    let seen: Vec<String> = seen.iter().map(|one| format!("{} ({})", one.domain, one.count)).collect();
+    Some(finding(Level::Ok, "reporters seen", &seen.join(", "), None))
 }
 
 fn finding(level: Level, what: &str, said: &str, hint: Option<&str>) -> Finding {

@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::{Exit, Failure};
 use super::wiring::Global;
-use super::{check, demo, explain, once, output, people, prove, read, reconcile, run, status};
+use super::{check, demo, explain, once, output, people, prove, quarantine, read, reconcile, refile, run, status};
 use crate::archive::{Folder, Head};
 
 #[derive(Parser)]
@@ -79,6 +79,32 @@ enum Command {
     },
     /// The archives, their addresses, and where each came from
     People {
+        #[command(subcommand)]
+        command: Option<PeopleCommand>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Items that need a person: they could not be decoded, or the gateway never gave them
+    Quarantine {
+        #[command(subcommand)]
+        command: QuarantineCommand,
+    },
+    /// File archived messages anew, after people, rules or the decoder changed
+    ///
+    /// Without --all, --person or --item: what is unassigned, and what older versions decoded or filed.
+    Refile {
+        /// Everything
+        #[arg(long, conflicts_with_all = ["person", "item"])]
+        all: bool,
+        /// What is filed for this person
+        #[arg(long, value_name = "ID", conflicts_with = "item")]
+        person: Option<String>,
+        /// This message; may be given several times
+        #[arg(long, value_name = "N")]
+        item: Vec<u64>,
+        /// Show the difference; change nothing
+        #[arg(long)]
+        dry_run: bool,
         #[arg(long)]
         json: bool,
     },
@@ -99,6 +125,9 @@ enum Command {
         /// The message's bytes as they were sent
         #[arg(long)]
         raw: bool,
+        /// The rights-protected message beside its clear copy, as it was sent
+        #[arg(long, conflicts_with = "item")]
+        protected: bool,
         /// The item as the gateway held it: the journal report
         #[arg(long, conflicts_with = "raw")]
         item: bool,
@@ -155,6 +184,56 @@ enum Command {
         /// Go on although items are lost, and say which
         #[arg(long)]
         accept_loss: bool,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum PeopleCommand {
+    /// Join two archives: what is filed for FROM is filed for INTO, from now on and what is there already
+    Merge {
+        /// The person who goes
+        from: String,
+        /// The person who stays
+        into: String,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum QuarantineCommand {
+    /// All of them: why, since when, and whether they still are on the gateway
+    List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// One of them, with the beginning of its bytes
+    Show {
+        item: u64,
+        /// The item's bytes as the gateway gave them
+        #[arg(long, conflicts_with = "json")]
+        raw: bool,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Decode and file them again, after an upgrade
+    Retry {
+        #[arg(value_name = "ITEM", required_unless_present = "all")]
+        items: Vec<u64>,
+        #[arg(long, conflicts_with = "items")]
+        all: bool,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete them on the gateway; the archived bytes stay
+    DeleteOnGateway {
+        #[arg(value_name = "ITEM", required = true)]
+        items: Vec<u64>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
         #[arg(long)]
         json: bool,
     },
@@ -228,10 +307,24 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
         Command::Run => run::run(global),
         Command::Status { json } => status::status(global, json),
         Command::Explain { file, profile, json } => explain::explain(global, &file, profile.as_deref(), json),
-        Command::People { json } => people::people(global, json),
+        Command::People { command: None, json } => people::people(global, json),
+        Command::People { command: Some(PeopleCommand::Merge { from, into, json: own }), json } => {
+            people::merge(global, &from, &into, own || json)
+        }
+        Command::Quarantine { command } => match command {
+            QuarantineCommand::List { json } => quarantine::list(global, json),
+            QuarantineCommand::Show { item, raw, json } => quarantine::show(global, item, raw, json),
+            QuarantineCommand::Retry { items, all, json } => quarantine::retry(global, &items, all, json),
+            QuarantineCommand::DeleteOnGateway { items, yes, json } => {
+                quarantine::delete_on_gateway(global, &items, yes, json)
+            }
+        },
+        Command::Refile { all, person, item, dry_run, json } => {
+            refile::refile(global, &refile::Args { all, person, items: item, dry_run, json })
+        }
         Command::List { filter, json } => read::list(global, filter, json),
-        Command::Show { id, person, raw, item, envelope, json } => {
-            read::show(global, &read::ShowArgs { id, person, raw, item, envelope, json })
+        Command::Show { id, person, raw, protected, item, envelope, json } => {
+            read::show(global, &read::ShowArgs { id, person, raw, protected, item, envelope, json })
         }
         Command::Export { dir, out, format: Format::Eml, filter, envelope, json } => {
             // clap has seen to it that there is one of the two.

@@ -9,6 +9,7 @@
 //! | `demo` | the whole job on the embedded gateway |
 //! | `check`, `status`, `explain`, `people`, `reconcile` | looking at the gateway's and the agent's side |
 //! | `read`, `prove` | looking at the archive: list, show, export; verify, head, rebuild |
+//! | `quarantine`, `refile` | what needs a person; filing anew what is archived |
 //! | `output` | text that is safe on a terminal, tables, JSON |
 
 mod check;
@@ -20,8 +21,10 @@ mod once;
 mod output;
 mod people;
 mod prove;
+mod quarantine;
 mod read;
 mod reconcile;
+mod refile;
 mod run;
 mod status;
 mod wiring;

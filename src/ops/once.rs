@@ -226,7 +226,7 @@ pub fn print(report: &ProfileReport) {
     }
     if report.quarantined > 0 {
         output::note(&format!(
-            "warning: {}: {} could not be decoded; the bytes are archived, the mail stays on the gateway",
+            "warning: {}: {} in quarantine, not decoded; the bytes are archived (`gatepost quarantine list`)",
             report.name,
             output::plural(report.quarantined, "item", "items")
         ));

@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::exit::{Exit, Failure};
 use super::output;
-use super::wiring::{self, Global};
-use crate::archive::Catalogue;
-use crate::people::Origin;
+use super::wiring::{self, Global, Running};
+use crate::archive::{ArchiveError, Catalogue, Core, PersonRecord};
+use crate::people::{Origin, People, PersonId, UNASSIGNED};
 
 pub fn people(global: &Global, as_json: bool) -> Result<Exit, Failure> {
     let settings = wiring::settings(global)?;
@@ -57,6 +57,78 @@ pub fn people(global: &Global, as_json: bool) -> Result<Exit, Failure> {
         .collect();
     output::line(&output::table(&["PERSON", "NAME", "INBOX", "SENT", "ADDRESSES"], &rows));
     Ok(Exit::Ok)
+}
+
+/// `gatepost people merge`: what is filed for the one is filed for the other.
+pub fn merge(global: &Global, from: &str, into: &str, as_json: bool) -> Result<Exit, Failure> {
+    let settings = wiring::settings(global)?;
+    let layout = wiring::layout_of(&settings.archive);
+    let catalogue = Catalogue::of(&layout)?;
+    let people = wiring::people(&settings, Some(&catalogue))?;
+    for one in [from, into] {
+        if one.eq_ignore_ascii_case(UNASSIGNED) {
+            return Err(Failure::usage("`unassigned` is nobody's archive and cannot be merged")
+                .hint("add the address to a person, and run `gatepost refile`"));
+        }
+    }
+    let from = known(&catalogue, &people, from)?;
+    let into = known(&catalogue, &people, into)?;
+    drop(catalogue);
+    let running = Running::start(&settings, false, "people merge")?;
+    let (gone, stays, who) = (from.person.clone(), into.person.clone(), wiring::user());
+    let done = wiring::runtime()?.block_on(async {
+        let archive = &running.agent.archive;
+        {
+            let (gone, into) = (gone.clone(), into.clone());
+            let job = move |core: &mut Core| core.merge(&gone, into, &who).and_then(|()| core.close());
+            archive.call(job).await?;
+        }
+        let mut moved = 0;
+        loop {
+            let (gone, stays) = (gone.clone(), stays.clone());
+            let count = archive
+                .call(move |core| {
+                    let count = core.move_filings(&gone, &stays, MOVED_AT_ONCE)?;
+                    core.close()?;
+                    Ok(count)
+                })
+                .await?;
+            if count == 0 {
+                return Ok::<u64, ArchiveError>(moved);
+            }
+            moved += count;
+        }
+    });
+    let finished = running.finish();
+    let moved = done?;
+    finished?;
+    if as_json {
+        output::json(&json!({ "from": from.person, "into": into.person, "filings": moved }))?;
+    } else {
+        let filings = output::plural(moved, "filing", "filings");
+        output::line(&output::safe(&format!("{} is merged into {}: {filings} moved", from.person, into.person)));
+    }
+    Ok(Exit::Ok)
+}
+
+/// So many filings are moved in one batch.
+const MOVED_AT_ONCE: u32 = 1000;
+
+/// A person as the archive knows them, or the configuration when they have no archive yet.
+fn known(catalogue: &Catalogue, people: &People, id: &str) -> Result<PersonRecord, Failure> {
+    let id = PersonId::checked(id).map_or_else(|_| id.to_owned(), |id| id.0);
+    if let Some(record) = catalogue.person_record(&id)? {
+        return Ok(record);
+    }
+    if let Some(person) = people.get(&PersonId(id.clone())) {
+        return Ok(crate::agent::route::record_of(person));
+    }
+    let ids: Vec<String> = catalogue.persons()?.into_iter().map(|record| record.person).collect();
+    let failure = Failure::usage(format!("nobody here has the id `{id}`"));
+    Err(match crate::config::nearest(&id, ids.iter().map(String::as_str)) {
+        Some(near) => failure.hint(format!("did you mean `{near}`? `gatepost people` shows all")),
+        None => failure.hint("`gatepost people` shows who has an archive"),
+    })
 }
 
 /// A person's name, and addresses with where each came from.

@@ -19,6 +19,7 @@ pub struct ShowArgs {
     pub id: u64,
     pub person: Option<String>,
     pub raw: bool,
+    pub protected: bool,
     pub item: bool,
     pub envelope: bool,
     pub json: bool,
@@ -91,6 +92,19 @@ pub fn show(global: &Global, args: &ShowArgs) -> Result<Exit, Failure> {
         }
         return bytes(|out| reader.item_bytes(shown.item, out));
     }
+    if args.protected {
+        if shown.message.twin.is_none() {
+            return Err(Failure::usage(format!(
+                "message {} has no protected copy beside the one that is shown",
+                shown.id
+            )));
+        }
+        // Its content is encrypted, but not its header.
+        if may_see_bcc {
+            return bytes(|out| reader.twin_bytes(shown.item, out));
+        }
+        return bytes(|out| crate::archive::write_twin_without_bcc(&reader, shown.item, out).map(|_| ()));
+    }
     if args.raw {
         if may_see_bcc {
             return bytes(|out| reader.original_bytes(shown.item, out));
@@ -146,6 +160,9 @@ fn print(shown: &Shown, may_see_bcc: bool) {
     say("Size", &format!("{} bytes", message.size));
     say("SHA-256", &message.sha256.to_string());
     say("Format", &message.format);
+    if let Some(twin) = &message.twin {
+        say("Protected", &format!("a rights-protected copy of {} bytes beside it (--protected)", twin.size));
+    }
     if message.degraded {
         say("", "no report proves the envelope: it is the message's own headers");
     }
@@ -223,7 +240,7 @@ fn filter_of(reader: &Reader, args: FilterArgs) -> Result<Filter, Failure> {
 }
 
 /// A person as the user spelt it: the id in any case, or one of the addresses.
-fn person_of(reader: &Reader, text: &str) -> Result<String, Failure> {
+pub fn person_of(reader: &Reader, text: &str) -> Result<String, Failure> {
     let id = PersonId::checked(text).map_or_else(|_| text.to_owned(), |id| id.0);
     let people = reader.people()?;
     let folded = text.to_lowercase();

@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::exit::Failure;
+use crate::agent::policies::Policies;
+use crate::agent::rules::Rules;
 use crate::agent::{Agent, Profile};
-use crate::archive::{Catalogue, Layout, Limits, OpenOptions, Writer};
+use crate::archive::{Catalogue, Layout, Limits, OpenOptions, Provenance, Writer};
 use crate::base::address::Address;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::fsio::Fs;
 use crate::config::{self, ArchiveSettings, ProfileSettings, Settings, SourceSettings};
-use crate::people::{Origin, People, Person, PersonId, UNASSIGNED};
+use crate::journal::DecodeOptions;
+use crate::people::{Merged, Origin, People, Person, PersonId, UNASSIGNED};
 
 /// What stands before the command.
 #[derive(Clone, Debug, Default)]
@@ -74,9 +77,49 @@ impl Running {
 
 /// Who holds the lock, for whoever finds it taken.
 pub fn holder(command: &str) -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_else(|_| "?".into());
+    let user = user();
     let since = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S %:z");
     format!("`gatepost {command}` (process {}, user {user}, since {since})", std::process::id())
+}
+
+/// Who asked, for the archive's records.
+pub fn user() -> String {
+    std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_else(|_| "?".into())
+}
+
+/// The rules by which archived items are judged anew: those of the profile that brought each, and for what no
+/// profile brings any more, those of `[people]`.
+pub fn rules_of(settings: &Settings, people: &Arc<People>) -> impl Fn(Option<&Provenance>) -> Arc<Rules> + use<> {
+    let of = |policies: &Policies, decode: &DecodeOptions| {
+        Arc::new(Rules::new(people.clone(), policies.clone(), decode.clone()))
+    };
+    let default = of(&settings.policies, &settings.decode);
+    let profiles: Vec<(String, String, Vec<String>, Arc<Rules>)> = settings
+        .profiles
+        .iter()
+        .map(|profile| {
+            let SourceSettings::Imap(imap) = &profile.source;
+            let rules = of(&profile.policies, &profile.decode);
+            (format!("{}:{}", imap.host, imap.port), imap.username.clone(), imap.folders.clone(), rules)
+        })
+        .collect();
+    move |from| {
+        let Some(from) = from else { return default.clone() };
+        let mut fit = profiles.iter().filter(|(host, login, _, _)| *host == from.host && *login == from.login);
+        // Of two profiles on one account it is the one that polls the folder.
+        let polls = fit.clone().find(|(_, _, folders, _)| folders.contains(&from.folder));
+        polls.or_else(|| fit.next()).map_or_else(|| default.clone(), |(_, _, _, rules)| rules.clone())
+    }
+}
+
+/// The profile that brought an item, if there still is one.
+pub fn profile_of<'a>(settings: &'a Settings, host: &str, login: &str, folder: &str) -> Option<&'a ProfileSettings> {
+    settings.profiles.iter().find(|profile| {
+        let SourceSettings::Imap(imap) = &profile.source;
+        format!("{}:{}", imap.host, imap.port) == host
+            && imap.username == login
+            && imap.folders.iter().any(|polled| polled == folder)
+    })
 }
 
 pub fn profile(settings: &ProfileSettings) -> Profile {
@@ -87,6 +130,7 @@ pub fn profile(settings: &ProfileSettings) -> Profile {
         delete: settings.delete,
         delete_after: settings.delete_after,
         delete_excluded: settings.delete_excluded,
+        delete_quarantined: settings.delete_quarantined,
         role: settings.role,
         expect: settings.expect,
         policies: settings.policies.clone(),
@@ -96,7 +140,7 @@ pub fn profile(settings: &ProfileSettings) -> Profile {
 
 /// The people of a run: configuration and CSV, and whoever the archive knows from earlier runs.
 pub fn people(settings: &Settings, catalogue: Option<&Catalogue>) -> Result<People, Failure> {
-    let mut existing = Vec::new();
+    let (mut existing, mut merged) = (Vec::new(), Vec::new());
     if let Some(catalogue) = catalogue {
         for record in catalogue.persons()? {
             if record.person == UNASSIGNED {
@@ -108,7 +152,8 @@ pub fn people(settings: &Settings, catalogue: Option<&Catalogue>) -> Result<Peop
                 "csv" => Origin::Csv,
                 _ => Origin::Rule,
             };
-            existing.push(Person {
+            let into = record.merged_into.map(PersonId);
+            let person = Person {
                 id: PersonId(record.person),
                 name: record.name,
                 addresses: record
@@ -119,7 +164,11 @@ pub fn people(settings: &Settings, catalogue: Option<&Catalogue>) -> Result<Peop
                     .collect(),
                 legacy: Vec::new(),
                 groups: Vec::new(),
-            });
+            };
+            match into {
+                Some(into) => merged.push(Merged { from: person, into }),
+                None => existing.push(person),
+            }
         }
     }
     let mut options = settings.people.clone();
@@ -133,7 +182,7 @@ pub fn people(settings: &Settings, catalogue: Option<&Catalogue>) -> Result<Peop
             options.never_owners.push(address);
         }
     }
-    Ok(People::build(&options, &existing)?)
+    Ok(People::build(&options, &existing)?.joined(&merged))
 }
 
 /// Those profiles that a command is about.

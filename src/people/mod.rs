@@ -18,7 +18,7 @@ use crate::base::address::Address;
 
 pub use error::{PeopleErrors, Problem};
 pub use id::BadId;
-pub use snapshot::{People, created_person};
+pub use snapshot::{Merged, People, created_person};
 
 /// An archive owner's id; it names the archive.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

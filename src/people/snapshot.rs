@@ -118,6 +118,28 @@ impl People {
         self
     }
 
+    /// The same people after archives were joined: whoever was merged is the other one now, with all addresses,
+    /// also those that nobody is given any more. What was merged twice goes all the way.
+    pub fn joined(mut self, merged: &[Merged]) -> People {
+        let into: HashMap<&PersonId, &PersonId> = merged.iter().map(|one| (&one.from.id, &one.into)).collect();
+        for one in merged {
+            let mut id = &one.into;
+            // Longer than this would be a circle, which the archive refuses to write.
+            for _ in 0..merged.len() {
+                id = into.get(id).copied().unwrap_or(id);
+            }
+            for owner in self.owners.values_mut().chain(self.legacy.values_mut()) {
+                if *owner == one.from.id {
+                    *owner = id.clone();
+                }
+            }
+            for person in self.persons.remove(&one.from.id).into_iter().chain([one.from.clone()]) {
+                self.adopt(Person { id: id.clone(), name: None, ..person });
+            }
+        }
+        self
+    }
+
     pub fn get(&self, id: &PersonId) -> Option<&Person> {
         self.persons.get(id)
     }
@@ -223,6 +245,13 @@ impl People {
             groups: Vec::new(),
         });
     }
+}
+
+/// A person whose archive was joined to another.
+#[derive(Clone, Debug)]
+pub struct Merged {
+    pub from: Person,
+    pub into: PersonId,
 }
 
 /// The person that `unknown_internal = "create"` makes of an address: the address is the id.

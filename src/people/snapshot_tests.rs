@@ -190,3 +190,30 @@ fn twenty_thousand_people_load() {
     assert_eq!(people.len(), 20_000);
     assert_eq!(people.who(&address("19999@old.example"), Timestamp::UNIX_EPOCH), owner("p19999@corp.example"));
 }
+
+#[test]
+fn who_was_merged_is_the_other_one() {
+    let (old, now) = (person("old", Origin::Csv, &["old@corp.example", "left@corp.example"]), anna());
+    let merged = |from: &Person, into: &str| Merged { from: from.clone(), into: PersonId(into.into()) };
+    let who = |people: &People, text: &str| people.who(&address(text), Timestamp::UNIX_EPOCH);
+    // The configuration may still name the one who is gone, or give one of the addresses to somebody else.
+    let config = person("old", Origin::Config, &["old@corp.example"]);
+    let other = person("other", Origin::Config, &["left@corp.example"]);
+    let build = |persons| People::build(&options(&["corp.example"], persons), &[]).unwrap();
+    let people = build(vec![now.clone(), config.clone()]).joined(&[merged(&old, "anna@corp.example")]);
+    assert_eq!(who(&people, "old@corp.example"), owner("anna@corp.example"));
+    assert_eq!(who(&people, "left@corp.example"), owner("anna@corp.example"));
+    assert!(people.get(&PersonId("old".into())).is_none());
+    let people = build(vec![now.clone(), other]).joined(&[merged(&old, "anna@corp.example")]);
+    assert_eq!(who(&people, "left@corp.example"), owner("other"));
+    // Once more: all the way, in whichever order they come.
+    let third = person("third", Origin::Rule, &["third@corp.example"]);
+    let mut all = [merged(&old, "third"), merged(&third, "anna@corp.example")];
+    for _ in 0..2 {
+        let people = build(vec![now.clone(), config.clone()]).joined(&all);
+        assert_eq!(who(&people, "old@corp.example"), owner("anna@corp.example"));
+        assert_eq!(who(&people, "third@corp.example"), owner("anna@corp.example"));
+        assert_eq!(people.len(), 1);
+        all.reverse();
+    }
+}

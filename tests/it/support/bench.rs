@@ -338,3 +338,31 @@ pub fn for_each_step(job: impl Fn(u64) -> bool + Sync) -> u64 {
     });
     hits.into_inner()
 }
+
+impl Bench {
+    /// Other people than all of the samples', and further lines of the profile, until the next `configure`.
+    pub fn reconfigure(&self, people: &str, profile: &str) {
+        self.configure(|_| ());
+        let path = self.folder.path().join("gatepost.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (before, rest) = text.split_once("unknown_internal").unwrap();
+        let after = &rest[rest.find("[[profile]]").unwrap()..];
+        let after = after.replacen("delete = ", &format!("{profile}\ndelete = "), 1);
+        std::fs::write(&path, format!("{before}{people}\n{after}")).unwrap();
+    }
+
+    /// A command that must end with `code`; the JSON that it prints.
+    pub fn json(&self, arguments: &[&str], code: i32) -> serde_json::Value {
+        let said = self.run(arguments, None);
+        assert_eq!(said.code, Some(code), "{arguments:?}: {said}");
+        serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {said}"))
+    }
+}
+
+/// The samples' people as the configuration names them; who is unknown belongs to nobody.
+pub fn known_people() -> String {
+    let people: String = PEOPLE.iter().map(|id| format!("[[people.person]]\nid = \"{id}\"\n")).collect();
+    format!("unknown_internal = \"unassigned\"\n{people}")
+}
+
+pub const NOBODY: &str = "unknown_internal = \"unassigned\"";

@@ -11,8 +11,7 @@ use super::wiring::{self, Global};
 use crate::archive::{Catalogue, Layout};
 use crate::config::Settings;
 use crate::people::People;
-use crate::sources::imap::ImapSource;
-use crate::sources::{Finding, Level};
+use crate::sources::{AnySource, Finding, Level};
 
 /// Less free space than this is worth a word.
 const FREE_BYTES_MIN: u64 = 1024 * 1024 * 1024;
@@ -31,8 +30,8 @@ pub fn check(global: &Global, profile: Option<&str>, as_json: bool) -> Result<Ex
     let runtime = wiring::runtime()?;
     let mut exit = Exit::Ok;
     for settings in profiles {
-        let mut findings = match settings.imap_options() {
-            Ok(options) => runtime.block_on(ImapSource::findings(&options)),
+        let mut findings = match settings.source_options() {
+            Ok(options) => runtime.block_on(AnySource::findings(&options)),
             Err(error) => vec![finding(Level::Failed, "password", &error.what, error.hint.as_deref())],
         };
         if settings.delete {

@@ -7,7 +7,6 @@ use super::exit::{Exit, Failure};
 use super::output;
 use super::wiring::{self, Global};
 use crate::archive::{Catalogue, Gateway, Head, LastRun, Layout, Reader, Totals, Volume};
-use crate::config::SourceSettings;
 
 #[derive(Serialize)]
 struct Status {
@@ -46,10 +45,9 @@ pub fn status(global: &Global, as_json: bool) -> Result<Exit, Failure> {
     let head = archive.as_ref().map(|archive| archive.volume.head).filter(|head| head.seq > 0);
     let mut profiles = Vec::new();
     for profile in &settings.profiles {
-        let SourceSettings::Imap(imap) = &profile.source;
-        let host = format!("{}:{}", imap.host, imap.port);
+        let host = profile.source.host();
         let totals = match &archive {
-            Some(archive) => archive.reader.totals(Some(Gateway { host: &host, login: &imap.username }))?,
+            Some(archive) => archive.reader.totals(Some(Gateway { host: &host, login: profile.source.login() }))?,
             None => Totals::default(),
         };
         let run = archive.as_ref().and_then(|archive| archive.runs.iter().find(|run| run.name == profile.name));

@@ -9,7 +9,7 @@ use crate::archive::{Catalogue, Layout, Limits, OpenOptions, Writer};
 use crate::base::address::Address;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::fsio::Fs;
-use crate::config::{self, ArchiveSettings, ProfileSettings, Settings, SourceSettings};
+use crate::config::{self, ArchiveSettings, ProfileSettings, Settings};
 use crate::people::{Origin, People, Person, PersonId, UNASSIGNED};
 
 /// What stands before the command.
@@ -80,10 +80,9 @@ pub fn holder(command: &str) -> String {
 }
 
 pub fn profile(settings: &ProfileSettings) -> Profile {
-    let SourceSettings::Imap(imap) = &settings.source;
     Profile {
         name: settings.name.clone(),
-        folders: imap.folders.clone(),
+        folders: settings.source.folders(),
         delete: settings.delete,
         delete_after: settings.delete_after,
         delete_excluded: settings.delete_excluded,
@@ -124,10 +123,9 @@ pub fn people(settings: &Settings, catalogue: Option<&Catalogue>) -> Result<Peop
     }
     let mut options = settings.people.clone();
     for profile in &settings.profiles {
-        let SourceSettings::Imap(imap) = &profile.source;
         // A copy that was sent to the gateway itself says nothing about who it is for. Somebody who was
         // named as a person on purpose stays one.
-        if let Some(address) = Address::parse(&imap.username)
+        if let Some(address) = Address::parse(profile.source.login())
             && !options.persons.iter().any(|person| person.addresses.contains_key(&address))
         {
             options.never_owners.push(address);
@@ -157,7 +155,7 @@ pub fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a 
 
 /// A password that cannot be had is a mistake in the configuration: told before anything is made or asked.
 pub fn passwords(profiles: &[&ProfileSettings]) -> Result<(), Failure> {
-    let mistakes: Vec<_> = profiles.iter().filter_map(|profile| profile.imap_options().err()).collect();
+    let mistakes: Vec<_> = profiles.iter().filter_map(|profile| profile.source_options().err()).collect();
     if mistakes.is_empty() { Ok(()) } else { Err(config::ConfigErrors(mistakes).into()) }
 }
 

@@ -118,7 +118,7 @@ impl<S: Source> Cycle<'_, S> {
                 .push(format!("{folder}: {why}; its items are looked at anew, those that are archived are recognised"));
         }
         let fell = epoch.state.is_some_and(|(next, _)| opened.state.next < next) || epoch.highest >= opened.state.next;
-        if fell {
+        if fell && opened.numbered {
             let why = format!("UIDNEXT fell to {}", opened.state.next);
             epoch = self.begin_anew(folder, &name, why).await?;
         }
@@ -182,7 +182,7 @@ impl<S: Source> Cycle<'_, S> {
             quarantined_before: self.profile.quarantine_wait().map(|wait| before(now, wait)),
         };
         let state = (opened.state.next, opened.state.exists);
-        let unchanged = epoch.state == Some(state) && !list_all;
+        let unchanged = opened.numbered && epoch.state == Some(state) && !list_all;
         let (due, sample) = self
             .agent
             .archive
@@ -197,7 +197,8 @@ impl<S: Source> Cycle<'_, S> {
         if unchanged && due.is_none() {
             return Ok(Pass::Done);
         }
-        let mut from = if list_all { 0 } else { due.map_or(epoch.listed_to, |due| due.min(epoch.listed_to)) };
+        let mut from =
+            if list_all || !opened.numbered { 0 } else { due.map_or(epoch.listed_to, |due| due.min(epoch.listed_to)) };
         if from > 0 && !sample.is_empty() {
             match self.sample(&sample).await? {
                 Sample::AsRecorded => {}

@@ -88,7 +88,7 @@ fn judge(
     result: &mut Reconciled,
 ) -> Option<String> {
     let Some(row) = row else { return Some("not archived yet".into()) };
-    if row.seen.size != listed.size || row.seen.date != listed.date {
+    if row.seen.size != listed.size || (row.seen.date != listed.date && !listed.date.is_empty()) {
         return Some("another size or date than recorded: this is not the folder that was archived".into());
     }
     if let Some(gone) = &row.gone {

@@ -56,18 +56,18 @@ impl Window {
             }
             (None, Disposition::Archived | Disposition::AlreadyArchived) => {
                 if policy.delete && row.at <= policy.archived_before {
-                    self.due_for_deletion.push(seen);
+                    self.due_for_deletion.push(row.seen);
                 }
             }
             (None, Disposition::Excluded) => {
                 if policy.delete && policy.delete_excluded && row.at <= policy.archived_before {
                     self.excluded_due += 1;
-                    self.due_for_deletion.push(seen);
+                    self.due_for_deletion.push(row.seen);
                 }
             }
             (None, Disposition::Quarantined) => {
                 if policy.delete && policy.quarantined_before.is_some_and(|before| row.at <= before) {
-                    self.quarantined_due.push(seen);
+                    self.quarantined_due.push(row.seen);
                 }
             }
         }

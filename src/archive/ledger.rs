@@ -49,9 +49,9 @@ pub struct Row {
 }
 
 impl Row {
-    /// Size and date are what they were.
+    /// Size and date are what they were. A source that does not date what it lists is asked again before a deletion.
     pub fn matches(&self, seen: &Seen) -> bool {
-        self.seen.size == seen.size && self.seen.date == seen.date
+        self.seen.size == seen.size && (self.seen.date == seen.date || seen.date.is_empty())
     }
 
     /// When a failed or unfetchable item is tried again: after a minute, doubling up to a day. A failure may

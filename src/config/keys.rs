@@ -44,7 +44,7 @@ pub const PERSON: Keys =
     Keys { table: "people.person", known: &["id", "name", "addresses", "legacy", "groups"], later: &[] };
 
 const EVERY: &str = "write an interval instead, such as `every = \"300s\"`";
-const IMAP: &str = "reach the mailbox over IMAP instead: [profile.imap]";
+const IMAP: &str = "reach the mailbox over IMAP or POP3 instead: [profile.imap], [profile.pop3]";
 
 pub const PROFILE: Keys = Keys {
     table: "profile",
@@ -72,12 +72,15 @@ pub const PROFILE: Keys = Keys {
         "create_max_per_item",
         "clear_text",
         "imap",
+        "pop3",
+        "gateway",
     ],
-    later: &[("cron", EVERY), ("timezone", EVERY), ("ews", IMAP), ("pop3", IMAP), ("gateway", IMAP)],
+    later: &[("cron", EVERY), ("timezone", EVERY), ("ews", IMAP)],
 };
 
 /// All tables that have a header of their own.
-pub const TABLES: &[&Keys] = &[&TOP, &ARCHIVE, &PEOPLE, &PERSON, &PROFILE, &PROFILE_IMAP];
+pub const TABLES: &[&Keys] =
+    &[&TOP, &ARCHIVE, &PEOPLE, &PERSON, &PROFILE, &PROFILE_IMAP, &PROFILE_POP3, &PROFILE_GATEWAY];
 
 /// The tables of [`PROFILE`] that say where mail comes from; a profile has exactly one.
 pub const SOURCES: &[&str] = &["imap", "ews", "pop3", "gateway"];
@@ -100,6 +103,27 @@ pub const PROFILE_IMAP: Keys = Keys {
     ],
     later: &[],
 };
+
+pub const PROFILE_POP3: Keys = Keys {
+    table: "profile.pop3",
+    known: &[
+        "host",
+        "port",
+        "tls",
+        "ca_file",
+        "username",
+        "mailbox_id",
+        "password",
+        "auth",
+        "timeout",
+        "allow_plaintext",
+    ],
+    later: &[],
+};
+
+/// A MailStore Gateway, which is POP3 with nothing else to know.
+pub const PROFILE_GATEWAY: Keys =
+    Keys { table: "profile.gateway", known: &["host", "mailbox_id", "password", "port", "ca_file"], later: &[] };
 
 /// Of `password = { … }`; no table of its own in the reference.
 pub const PASSWORD: Keys = Keys { table: "password", known: &["env", "file"], later: &[] };

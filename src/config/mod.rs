@@ -25,7 +25,9 @@ use crate::agent::{Expect, Role};
 use crate::journal::DecodeOptions;
 use crate::net::TlsMode;
 use crate::people::PeopleOptions;
+use crate::sources::SourceOptions;
 use crate::sources::imap::options::{ImapAuth, ImapOptions};
+use crate::sources::pop3::options::{Pop3Auth, Pop3Options};
 
 /// Ten thousand people written out by hand are 2 MB; what is far longer is the wrong file.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -81,6 +83,7 @@ pub struct ProfileSettings {
 #[derive(Clone, Debug)]
 pub enum SourceSettings {
     Imap(ImapSettings),
+    Pop3(Pop3Settings),
 }
 
 /// [`ImapOptions`] before the password was fetched; [`ImapSettings::options`] fetches it.
@@ -100,13 +103,66 @@ pub struct ImapSettings {
     pub sole_client: bool,
 }
 
+/// [`Pop3Options`] before the password was fetched; of `[profile.pop3]` or `[profile.gateway]`.
+#[derive(Clone, Debug)]
+pub struct Pop3Settings {
+    pub host: String,
+    pub ports: Vec<(u16, TlsMode)>,
+    pub ca_file: Option<PathBuf>,
+    pub username: String,
+    pub password: SecretRef,
+    pub auth: Pop3Auth,
+    pub timeout: Duration,
+    pub allow_plaintext: bool,
+}
+
 impl ProfileSettings {
     /// What the source needs, the password included; call it once per session, not once per process,
     /// so that a changed password is taken up.
-    pub fn imap_options(&self) -> Result<ImapOptions, ConfigError> {
-        match &self.source {
-            SourceSettings::Imap(imap) => imap.options(),
+    pub fn source_options(&self) -> Result<SourceOptions, ConfigError> {
+        Ok(match &self.source {
+            SourceSettings::Imap(imap) => SourceOptions::Imap(imap.options()?),
+            SourceSettings::Pop3(pop3) => SourceOptions::Pop3(pop3.options()?),
+        })
+    }
+}
+
+impl SourceSettings {
+    /// `host:port`, as it names the gateway in the archive.
+    pub fn host(&self) -> String {
+        match self {
+            SourceSettings::Imap(imap) => format!("{}:{}", imap.host, imap.port),
+            SourceSettings::Pop3(pop3) => format!("{}:{}", pop3.host, pop3.ports.first().map_or(0, |(port, _)| *port)),
         }
+    }
+
+    pub fn login(&self) -> &str {
+        match self {
+            SourceSettings::Imap(imap) => &imap.username,
+            SourceSettings::Pop3(pop3) => &pop3.username,
+        }
+    }
+
+    pub fn folders(&self) -> Vec<String> {
+        match self {
+            SourceSettings::Imap(imap) => imap.folders.clone(),
+            SourceSettings::Pop3(_) => vec!["INBOX".to_owned()],
+        }
+    }
+}
+
+impl Pop3Settings {
+    pub fn options(&self) -> Result<Pop3Options, ConfigError> {
+        Ok(Pop3Options {
+            host: self.host.clone(),
+            ports: self.ports.clone(),
+            ca_file: self.ca_file.clone(),
+            username: self.username.clone(),
+            password: self.password.resolve()?,
+            auth: self.auth,
+            timeout: self.timeout,
+            allow_plaintext: self.allow_plaintext,
+        })
     }
 }
 

@@ -8,12 +8,13 @@ use std::time::Duration;
 use super::raw::{Found, Table};
 use super::resolve::path;
 use super::secret::secret_ref;
-use super::{ImapSettings, ProfileSettings, SourceSettings, keys, policies};
+use super::{ImapSettings, Pop3Settings, ProfileSettings, SourceSettings, keys, policies};
 use crate::agent::policies::Policies;
 use crate::base::units::{BadUnit, parse_duration};
 use crate::journal::DecodeOptions;
 use crate::net::TlsMode;
 use crate::sources::imap::options::ImapAuth;
+use crate::sources::pop3::options::Pop3Auth;
 
 const NAME_MAX: usize = 64;
 
@@ -26,10 +27,9 @@ pub fn all(top: &Table<'_, '_>, folder: &Path, defaults: &Policies, decode: &Dec
         let name = name(&table, &mut names);
         let name = name.unwrap_or_default();
         let Some((profile, folders)) = profile(&table, name, folder, defaults, decode) else { continue };
-        let SourceSettings::Imap(imap) = &profile.source;
         for folder in folders {
             let polled = Polled { number, by: table.path().to_owned(), line: folder.line };
-            let first = mailboxes.entry(Mailbox::of(imap, folder.value)).or_insert(polled);
+            let first = mailboxes.entry(Mailbox::of(&profile.source, folder.value)).or_insert(polled);
             if first.number != number {
                 let what = format!(
                     "{:?} of this account is polled by {} already (line {})",
@@ -37,7 +37,11 @@ pub fn all(top: &Table<'_, '_>, folder: &Path, defaults: &Policies, decode: &Dec
                 );
                 let hint =
                     "two profiles would delete under each other's hands: leave one, or give them different folders";
-                table.doc().error(folder.line, format!("{} → imap → folders", table.path()), what, hint);
+                let key = match &profile.source {
+                    SourceSettings::Imap(_) => format!("{} → imap → folders", table.path()),
+                    SourceSettings::Pop3(_) => table.path().to_owned(),
+                };
+                table.doc().error(folder.line, key, what, hint);
             }
         }
         profiles.push(profile);
@@ -62,12 +66,17 @@ struct Polled {
 }
 
 impl Mailbox {
-    fn of(imap: &ImapSettings, folder: &str) -> Mailbox {
+    /// Over POP3 and IMAP a server shows the same mailbox.
+    fn of(source: &SourceSettings, folder: &str) -> Mailbox {
+        let (host, port) = match source {
+            SourceSettings::Imap(imap) => (&imap.host, imap.port),
+            SourceSettings::Pop3(pop3) => (&pop3.host, pop3.ports.first().map_or(0, |(port, _)| *port)),
+        };
         Mailbox {
-            host: imap.host.clone(),
-            // The two usual ports lead to the same server; others may be tunnels to different ones.
-            port: if imap.port == 143 { 993 } else { imap.port },
-            login: imap.username.to_lowercase(),
+            host: host.clone(),
+            // The usual ports lead to the same server; others may be tunnels to different ones.
+            port: if matches!(port, 143 | 995 | 110) { 993 } else { port },
+            login: source.login().to_lowercase(),
             folder: folder_identity(folder),
         }
     }
@@ -137,8 +146,19 @@ fn profile<'d>(
     let (role, expect) = (policies::role(table), policies::expect(table));
     let (policies, decode) = (policies::policies(table, defaults), policies::decode(table, decode));
     one_source(table);
-    let (imap, folders) = imap(&table.table("imap", &keys::PROFILE_IMAP)?, folder)?;
-    let source = SourceSettings::Imap(imap);
+    let (source, folders) = if table.has("imap") {
+        let (imap, folders) = imap(&table.table("imap", &keys::PROFILE_IMAP)?, folder)?;
+        (SourceSettings::Imap(imap), folders)
+    } else {
+        let (pop3, line) = if table.has("pop3") {
+            let of = table.table("pop3", &keys::PROFILE_POP3)?;
+            (pop3(&of, folder), of.line())
+        } else {
+            let of = table.table("gateway", &keys::PROFILE_GATEWAY)?;
+            (gateway(&of, folder), of.line())
+        };
+        (SourceSettings::Pop3(pop3?), vec![Found { value: "INBOX", line }])
+    };
     // A missing `delete` has been noted, so that this value is never used.
     let delete = delete.unwrap_or(false);
     let profile = ProfileSettings {
@@ -191,9 +211,7 @@ fn one_source(table: &Table<'_, '_>) {
 
 fn imap<'d>(table: &Table<'_, 'd>, folder: &Path) -> Option<(ImapSettings, Vec<Found<&'d str>>)> {
     let host = host(table);
-    let tls = table
-        .choice("tls", &[("implicit", TlsMode::Implicit), ("starttls", TlsMode::StartTls), ("none", TlsMode::None)])
-        .unwrap_or(TlsMode::Implicit);
+    let tls = tls_mode(table);
     let usual_port = match tls {
         TlsMode::Implicit => 993,
         TlsMode::StartTls | TlsMode::None => 143,
@@ -207,20 +225,10 @@ fn imap<'d>(table: &Table<'_, 'd>, folder: &Path) -> Option<(ImapSettings, Vec<F
         _ => {}
     }
     let allow_plaintext = table.boolean("allow_plaintext").unwrap_or(false);
-    if let Some(host) = &host
-        && tls == TlsMode::None
-        && !allow_plaintext
-        && !is_loopback(host)
-    {
-        let what = format!("\"none\" would send the password and all mail in clear text to {host}");
-        table.wrong("tls", what, "use \"implicit\" or \"starttls\"; if it must be, add allow_plaintext = true");
-    }
+    refuse_plaintext(table, host.as_deref(), tls, allow_plaintext);
     let auth =
         table.choice("auth", &[("auto", ImapAuth::Auto), ("plain", ImapAuth::Plain), ("login", ImapAuth::Login)]);
-    let timeout = table.unit("timeout", parse_duration, "\"300s\"").unwrap_or(Duration::from_secs(300));
-    if timeout < Duration::from_secs(1) {
-        table.wrong("timeout", "is less than a second", "\"300s\" leaves a slow server time to prepare a large mail");
-    }
+    let timeout = timeout(table);
     let username = username(table);
     let password = secret_ref(table, "password", folder);
     let folders = folders(table);
@@ -239,6 +247,80 @@ fn imap<'d>(table: &Table<'_, 'd>, folder: &Path) -> Option<(ImapSettings, Vec<F
         sole_client: table.boolean("sole_client").unwrap_or(false),
     };
     Some((settings, folders))
+}
+
+fn pop3(table: &Table<'_, '_>, folder: &Path) -> Option<Pop3Settings> {
+    let host = host(table);
+    let tls = tls_mode(table);
+    let usual_port = if tls == TlsMode::Implicit { 995 } else { 110 };
+    let port = table.integer("port", 1..=65_535).map_or(usual_port, |port| port as u16);
+    let allow_plaintext = table.boolean("allow_plaintext").unwrap_or(false);
+    refuse_plaintext(table, host.as_deref(), tls, allow_plaintext);
+    let auth = table.choice("auth", &[("auto", Pop3Auth::Auto), ("plain", Pop3Auth::Plain), ("user", Pop3Auth::User)]);
+    let (timeout, ca_file) = (timeout(table), path(table, "ca_file", folder));
+    let (username, password) = (username(table), secret_ref(table, "password", folder));
+    Some(Pop3Settings {
+        host: host?,
+        ports: vec![(port, tls)],
+        ca_file,
+        username: username?,
+        password: password?,
+        auth: auth.unwrap_or_default(),
+        timeout,
+        allow_plaintext,
+    })
+}
+
+/// A MailStore Gateway: POP3 with TLS from the first byte, or where that is turned off there, with STLS.
+fn gateway(table: &Table<'_, '_>, folder: &Path) -> Option<Pop3Settings> {
+    let host = host(table);
+    let ports = match table.integer("port", 1..=65_535) {
+        None => vec![(995, TlsMode::Implicit), (110, TlsMode::StartTls)],
+        Some(110) => vec![(110, TlsMode::StartTls)],
+        Some(port) => vec![(port as u16, TlsMode::Implicit)],
+    };
+    let ca_file = path(table, "ca_file", folder);
+    const ID: &str = "the ID of the mailbox as the gateway shows it: mailbox_id = \"mbx-…\"";
+    if !table.has("mailbox_id") {
+        table.missing("mailbox_id", ID);
+    }
+    let id = mailbox_id(table, ID);
+    let password = secret_ref(table, "password", folder);
+    Some(Pop3Settings {
+        host: host?,
+        ports,
+        ca_file,
+        username: id?,
+        password: password?,
+        auth: Pop3Auth::Auto,
+        timeout: Duration::from_secs(300),
+        allow_plaintext: false,
+    })
+}
+
+fn tls_mode(table: &Table<'_, '_>) -> TlsMode {
+    table
+        .choice("tls", &[("implicit", TlsMode::Implicit), ("starttls", TlsMode::StartTls), ("none", TlsMode::None)])
+        .unwrap_or(TlsMode::Implicit)
+}
+
+fn timeout(table: &Table<'_, '_>) -> Duration {
+    let timeout = table.unit("timeout", parse_duration, "\"300s\"").unwrap_or(Duration::from_secs(300));
+    if timeout < Duration::from_secs(1) {
+        table.wrong("timeout", "is less than a second", "\"300s\" leaves a slow server time to prepare a large mail");
+    }
+    timeout
+}
+
+fn refuse_plaintext(table: &Table<'_, '_>, host: Option<&str>, tls: TlsMode, allow_plaintext: bool) {
+    if let Some(host) = host
+        && tls == TlsMode::None
+        && !allow_plaintext
+        && !is_loopback(host)
+    {
+        let what = format!("\"none\" would send the password and all mail in clear text to {host}");
+        table.wrong("tls", what, "use \"implicit\" or \"starttls\"; if it must be, add allow_plaintext = true");
+    }
 }
 
 fn host(table: &Table<'_, '_>) -> Option<String> {
@@ -295,18 +377,20 @@ fn username(table: &Table<'_, '_>) -> Option<String> {
             None
         }
         (true, false) => no_controls(table, "username", table.filled("username", ONE)?),
-        (false, true) => {
-            let id = no_controls(table, "mailbox_id", table.filled("mailbox_id", ONE)?)?;
-            let Some((local, domain)) = id.split_once('@') else { return Some(id) };
-            if local.is_empty() {
-                table.wrong("mailbox_id", format!("{id:?} has nothing before the @"), ONE);
-                return None;
-            }
-            let text = format!("@{domain} was cut off: the login of a mailbox ID is {local}, without a domain");
-            table.notice("mailbox_id", &text);
-            Some(local.to_owned())
-        }
+        (false, true) => mailbox_id(table, ONE),
     }
+}
+
+fn mailbox_id(table: &Table<'_, '_>, hint: &str) -> Option<String> {
+    let id = no_controls(table, "mailbox_id", table.filled("mailbox_id", hint)?)?;
+    let Some((local, domain)) = id.split_once('@') else { return Some(id) };
+    if local.is_empty() {
+        table.wrong("mailbox_id", format!("{id:?} has nothing before the @"), hint);
+        return None;
+    }
+    let text = format!("@{domain} was cut off: the login of a mailbox ID is {local}, without a domain");
+    table.notice("mailbox_id", &text);
+    Some(local.to_owned())
 }
 
 fn no_controls(table: &Table<'_, '_>, key: &str, text: &str) -> Option<String> {

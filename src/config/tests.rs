@@ -43,7 +43,7 @@ fn mistakes(from: &str, to: &str) -> String {
 /// [`MINIMAL`] with lines added to `[profile.imap]`, its end.
 fn imap(lines: &str) -> Result<ImapSettings, String> {
     let settings = read(&format!("{MINIMAL}{lines}\n"))?;
-    let SourceSettings::Imap(imap) = settings.profiles[0].source.clone();
+    let SourceSettings::Imap(imap) = settings.profiles[0].source.clone() else { panic!("another source") };
     Ok(imap)
 }
 
@@ -59,11 +59,18 @@ fn defaults_are_as_documented() {
     let profile = &settings.profiles[0];
     assert_eq!((profile.name.as_str(), profile.every), ("journal", Duration::from_secs(300)));
     assert_eq!((profile.delete, profile.delete_after, profile.delete_excluded), (false, Duration::ZERO, false));
-    let SourceSettings::Imap(imap) = &profile.source;
+    let SourceSettings::Imap(imap) = &profile.source else { panic!("another source") };
     assert_eq!((imap.port, imap.tls, imap.auth), (993, TlsMode::Implicit, ImapAuth::Auto));
     assert_eq!((imap.folders.as_slice(), imap.timeout), (&["INBOX".to_owned()][..], Duration::from_secs(300)));
     assert!(!imap.allow_plaintext && !imap.sole_client && imap.ca_file.is_none());
     assert_eq!(settings.notices, Vec::<String>::new());
+}
+
+fn the_password(settings: &Settings) -> String {
+    match settings.profiles[0].source_options().unwrap() {
+        SourceOptions::Imap(options) => options.password.expose().to_owned(),
+        SourceOptions::Pop3(options) => options.password.expose().to_owned(),
+    }
 }
 
 #[test]
@@ -155,7 +162,7 @@ fn the_documented_shape_is_read_whole() {
     assert_eq!(profile.decode.trusted_reporters, [domain, header]);
     let anna = &settings.people.persons[0];
     assert_eq!((anna.id.as_str(), anna.addresses.len()), ("anna@corp.example", 2));
-    let SourceSettings::Imap(imap) = &settings.profiles[0].source;
+    let SourceSettings::Imap(imap) = &settings.profiles[0].source else { panic!("another source") };
     assert_eq!((imap.host.as_str(), imap.port, imap.username.as_str()), ("::1", 143, "mbx-2a20"));
     assert_eq!(imap.ca_file, Some(folder.join("private-ca.pem")));
     assert_eq!((imap.auth, imap.sole_client), (ImapAuth::Login, true));
@@ -237,7 +244,7 @@ fn words_of_later_versions_are_known() {
     insta::assert_snapshot!(mistakes("[profile.imap]", ews), @r#"
     the configuration has 2 mistakes:
     FILE:12: profile "journal" → ews: is not available in this version
-      hint: reach the mailbox over IMAP instead: [profile.imap]
+      hint: reach the mailbox over IMAP or POP3 instead: [profile.imap], [profile.pop3]
     FILE:12: profile "journal" → ews: is a second source, beside imap on line 15; a profile has exactly one
       hint: leave one of them, or give it a [[profile]] of its own
     "#);
@@ -474,13 +481,13 @@ fn passwords_come_from_somewhere_and_are_never_shown() {
     }
     let settings = read(&MINIMAL.replace(FROM, "\"hunter2\"")).unwrap();
     assert!(!format!("{settings:?}").contains("hunter2"));
-    assert_eq!(settings.profiles[0].imap_options().unwrap().password.expose(), "hunter2");
+    assert_eq!(the_password(&settings), "hunter2");
 }
 
 #[test]
 fn secrets_are_fetched_late() {
     let text = MINIMAL.replace("JOURNAL_PASSWORD", "GATEPOST_TEST_NOT_SET");
-    let error = read(&text).unwrap().profiles[0].imap_options().unwrap_err().to_string();
+    let error = read(&text).unwrap().profiles[0].source_options().unwrap_err().to_string();
     assert!(error.contains("the environment variable GATEPOST_TEST_NOT_SET is not set"), "{error}");
 }
 
@@ -499,7 +506,7 @@ fn a_password_file_that_others_can_read_is_noticed() {
     std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
     let settings = load(&config).unwrap();
     assert_eq!(settings.notices, Vec::<String>::new());
-    assert_eq!(settings.profiles[0].imap_options().unwrap().password.expose(), "hunter2");
+    assert_eq!(the_password(&settings), "hunter2");
 }
 
 #[test]
@@ -582,4 +589,35 @@ journal_addresses = ["journal"]
       hint: write the names as they stand in Received lines: "mx1.corp.example"
     "#);
     assert_eq!(read(MINIMAL).unwrap().decode.envelope_headers, ENVELOPE_HEADERS);
+}
+
+#[test]
+fn pop3_and_a_mailstore_gateway_are_sources() {
+    let (head, _) = MINIMAL.split_once("[profile.imap]").unwrap();
+    let source = |text: &str| read(&format!("{head}{text}")).map(|settings| settings.profiles[0].source.clone());
+    let login = "host = \"gw.example.com\"\nmailbox_id = \"mbx-2a20\"\npassword = { env = \"X\" }\n";
+    let Ok(SourceSettings::Pop3(gateway)) = source(&format!("[profile.gateway]\n{login}")) else {
+        panic!("no gateway")
+    };
+    assert_eq!(gateway.ports, [(995, TlsMode::Implicit), (110, TlsMode::StartTls)], "never without TLS");
+    assert_eq!((gateway.username.as_str(), gateway.allow_plaintext), ("mbx-2a20", false));
+    let pop3 = |lines: &str| source(&format!("[profile.pop3]\n{login}{lines}"));
+    let Ok(SourceSettings::Pop3(starttls)) = pop3("tls = \"starttls\"") else { panic!("no pop3") };
+    assert_eq!(starttls.ports, [(110, TlsMode::StartTls)]);
+    insta::assert_snapshot!(pop3("tls = \"none\"").unwrap_err(), @r#"
+    FILE:16: profile "journal" → pop3 → tls: "none" would send the password and all mail in clear text to gw.example.com
+      hint: use "implicit" or "starttls"; if it must be, add allow_plaintext = true
+    "#);
+    insta::assert_snapshot!(source("[profile.gateway]\nhost = \"gw.example.com\"").unwrap_err(), @r#"
+    the configuration has 2 mistakes:
+    FILE:12: profile "journal" → gateway → mailbox_id: is missing
+      hint: the ID of the mailbox as the gateway shows it: mailbox_id = "mbx-…"
+    FILE:12: profile "journal" → gateway → password: is missing
+      hint: write { env = "NAME" } or { file = "path" }
+    "#);
+    let both = format!(
+        "{MINIMAL}[[profile]]\nname = \"two\"\ndelete = false\n[profile.pop3]\nhost = \"imap.example.com\"\n\
+                        username = \"journal@corp.example\"\npassword = {{ env = \"X\" }}\n"
+    );
+    assert!(read(&both).unwrap_err().to_string().contains("is polled by profile \"journal\" already"));
 }

@@ -9,10 +9,9 @@ use super::exit::{Exit, Failure};
 use super::output;
 use super::wiring::{self, Global};
 use crate::archive::{Catalogue, Gateway, Layout, Reader};
-use crate::config::{ProfileSettings, Settings, SourceSettings};
+use crate::config::{ProfileSettings, Settings};
 use crate::people::People;
-use crate::sources::imap::ImapSource;
-use crate::sources::{Finding, Level};
+use crate::sources::{AnySource, Finding, Level};
 
 /// Less free space than this is worth a word.
 const FREE_BYTES_MIN: u64 = 1024 * 1024 * 1024;
@@ -32,8 +31,8 @@ pub fn check(global: &Global, profile: Option<&str>, as_json: bool) -> Result<Ex
     let runtime = wiring::runtime()?;
     let mut exit = Exit::Ok;
     for settings in profiles {
-        let mut findings = match settings.imap_options() {
-            Ok(options) => runtime.block_on(ImapSource::findings(&options)),
+        let mut findings = match settings.source_options() {
+            Ok(options) => runtime.block_on(AnySource::findings(&options)),
             Err(error) => vec![finding(Level::Failed, "password", &error.what, error.hint.as_deref())],
         };
         findings.extend(reporters(&layout, settings));
@@ -88,18 +87,28 @@ pub fn check(global: &Global, profile: Option<&str>, as_json: bool) -> Result<Ex
 /// So many of the newest items say who writes reports to a gateway.
 const REPORTERS_OF: u32 = 10_000;
 
-/// Who wrote the reports of late: what to list under `trusted_reporters`.
+/// Who wrote the reports of late, and the line that trusts them alone.
 fn reporters(layout: &Layout, settings: &ProfileSettings) -> Option<Finding> {
-    let SourceSettings::Imap(imap) = &settings.source;
-    let host = format!("{}:{}", imap.host, imap.port);
+    let (host, login) = (settings.source.host(), settings.source.login());
     // What is wrong with the archive is said above.
     let reader = Reader::open(layout).ok()?;
-    let seen = reader.reporters(Gateway { host: &host, login: &imap.username }, REPORTERS_OF).ok()?;
+    let seen = reader.reporters(Gateway { host: &host, login }, REPORTERS_OF).ok()?;
     if seen.is_empty() {
         return None;
     }
-    let seen: Vec<String> = seen.iter().map(|one| format!("{} ({})", one.domain, one.count)).collect();
-    Some(finding(Level::Ok, "reporters seen", &seen.join(", "), None))
+    let counted: Vec<String> = seen.iter().map(|one| format!("{} ({})", one.domain, one.count)).collect();
+    let counted = counted.join(", ");
+    if settings.decode.trusted_reporters.is_empty() {
+        let named: Vec<String> = seen.iter().map(|one| format!("{:?}", one.domain)).collect();
+        let hint = format!(
+            "whoever knows the journal address can forge reports; if these are yours, add to this [[profile]]: \
+             trusted_reporters = [{}]",
+            named.join(", ")
+        );
+        let said = format!("{counted}; reports of anybody are believed");
+        return Some(finding(Level::Warning, "reporters seen", &said, Some(&hint)));
+    }
+    Some(finding(Level::Ok, "reporters seen", &counted, None))
 }
 
 fn finding(level: Level, what: &str, said: &str, hint: Option<&str>) -> Finding {

@@ -13,8 +13,7 @@ use crate::agent::{CycleError, cycle, reconcile};
 use crate::archive::Catalogue;
 use crate::config::{ProfileSettings, Settings};
 use crate::people::People;
-use crate::sources::imap::ImapSource;
-use crate::sources::{Intake, Source as _};
+use crate::sources::{AnySource, Intake, Source as _};
 
 pub struct Args {
     pub profile: Option<String>,
@@ -135,9 +134,9 @@ async fn note_run(running: &Running, report: &mut ProfileReport) -> Result<(), c
     Ok(())
 }
 
-pub async fn connect(settings: &ProfileSettings) -> Result<ImapSource, Failure> {
-    let options = settings.imap_options()?;
-    Ok(ImapSource::connect(&options).await?)
+pub async fn connect(settings: &ProfileSettings) -> Result<AnySource, Failure> {
+    let options = settings.source_options()?;
+    Ok(AnySource::connect(&options).await?)
 }
 
 async fn rehearse(settings: &Settings, profiles: &[&ProfileSettings], json: bool) -> Result<Exit, Failure> {

@@ -7,7 +7,6 @@ use super::exit::{Exit, Failure};
 use super::output;
 use super::wiring::{self, Global};
 use crate::archive::{Catalogue, Gateway, Head, LastRun, Layout, Reader, Totals, Volume};
-use crate::config::SourceSettings;
 
 #[derive(Serialize)]
 struct Status {
@@ -29,7 +28,12 @@ struct ProfileStatus {
     deleted_total: u64,
     error: Option<String>,
     head: Option<Head>,
+    /// What an administrator should set, though all works.
+    warnings: Vec<String>,
 }
+
+/// So many of the newest items show whether a gateway holds reports.
+const REPORTERS_OF: u32 = 1_000;
 
 #[derive(Serialize)]
 struct ArchiveStatus {
@@ -46,12 +50,24 @@ pub fn status(global: &Global, as_json: bool) -> Result<Exit, Failure> {
     let head = archive.as_ref().map(|archive| archive.volume.head).filter(|head| head.seq > 0);
     let mut profiles = Vec::new();
     for profile in &settings.profiles {
-        let SourceSettings::Imap(imap) = &profile.source;
-        let host = format!("{}:{}", imap.host, imap.port);
+        let host = profile.source.host();
         let totals = match &archive {
-            Some(archive) => archive.reader.totals(Some(Gateway { host: &host, login: &imap.username }))?,
+            Some(archive) => archive.reader.totals(Some(Gateway { host: &host, login: profile.source.login() }))?,
             None => Totals::default(),
         };
+        let reporters = match &archive {
+            Some(archive) if profile.decode.trusted_reporters.is_empty() => {
+                let gateway = Gateway { host: &host, login: profile.source.login() };
+                archive.reader.reporters(gateway, REPORTERS_OF)?.len()
+            }
+            Some(_) | None => 0,
+        };
+        let mut warnings = Vec::new();
+        if reporters > 0 {
+            let text =
+                "journal reports of anybody are believed; `gatepost check` prints the line that trusts yours alone";
+            warnings.push(text.to_owned());
+        }
         let run = archive.as_ref().and_then(|archive| archive.runs.iter().find(|run| run.name == profile.name));
         let report = run.map(|run| &run.report);
         let number = |key: &str| report.and_then(|report| report[key].as_u64()).unwrap_or(0);
@@ -74,6 +90,7 @@ pub fn status(global: &Global, as_json: bool) -> Result<Exit, Failure> {
             deleted_total: totals.deleted,
             error,
             head,
+            warnings,
         });
     }
     let (items, stored) =
@@ -121,6 +138,9 @@ fn print(status: &Status) {
         ));
         if let Some(error) = &profile.error {
             output::line(&format!("    error         {}", output::safe(error)));
+        }
+        for warning in &profile.warnings {
+            output::line(&format!("    warning       {warning}"));
         }
     }
     let archive = &status.archive;

@@ -11,7 +11,7 @@ use crate::archive::{Catalogue, Layout, Limits, OpenOptions, Provenance, Writer}
 use crate::base::address::Address;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::fsio::Fs;
-use crate::config::{self, ArchiveSettings, ProfileSettings, Settings, SourceSettings};
+use crate::config::{self, ArchiveSettings, ProfileSettings, Settings};
 use crate::journal::DecodeOptions;
 use crate::people::{Merged, Origin, People, Person, PersonId, UNASSIGNED};
 
@@ -98,9 +98,8 @@ pub fn rules_of(settings: &Settings, people: &Arc<People>) -> impl Fn(Option<&Pr
         .profiles
         .iter()
         .map(|profile| {
-            let SourceSettings::Imap(imap) = &profile.source;
-            let rules = of(&profile.policies, &profile.decode);
-            (format!("{}:{}", imap.host, imap.port), imap.username.clone(), imap.folders.clone(), rules)
+            let (rules, source) = (of(&profile.policies, &profile.decode), &profile.source);
+            (source.host(), source.login().to_owned(), source.folders(), rules)
         })
         .collect();
     move |from| {
@@ -114,19 +113,17 @@ pub fn rules_of(settings: &Settings, people: &Arc<People>) -> impl Fn(Option<&Pr
 
 /// The profile that brought an item, if there still is one.
 pub fn profile_of<'a>(settings: &'a Settings, host: &str, login: &str, folder: &str) -> Option<&'a ProfileSettings> {
-    settings.profiles.iter().find(|profile| {
-        let SourceSettings::Imap(imap) = &profile.source;
-        format!("{}:{}", imap.host, imap.port) == host
-            && imap.username == login
-            && imap.folders.iter().any(|polled| polled == folder)
-    })
+    let polls = |profile: &&ProfileSettings| {
+        let source = &profile.source;
+        source.host() == host && source.login() == login && source.folders().iter().any(|polled| polled == folder)
+    };
+    settings.profiles.iter().find(polls)
 }
 
 pub fn profile(settings: &ProfileSettings) -> Profile {
-    let SourceSettings::Imap(imap) = &settings.source;
     Profile {
         name: settings.name.clone(),
-        folders: imap.folders.clone(),
+        folders: settings.source.folders(),
         delete: settings.delete,
         delete_after: settings.delete_after,
         delete_excluded: settings.delete_excluded,
@@ -173,10 +170,9 @@ pub fn people(settings: &Settings, catalogue: Option<&Catalogue>) -> Result<Peop
     }
     let mut options = settings.people.clone();
     for profile in &settings.profiles {
-        let SourceSettings::Imap(imap) = &profile.source;
         // A copy that was sent to the gateway itself says nothing about who it is for. Somebody who was
         // named as a person on purpose stays one.
-        if let Some(address) = Address::parse(&imap.username)
+        if let Some(address) = Address::parse(profile.source.login())
             && !options.persons.iter().any(|person| person.addresses.contains_key(&address))
         {
             options.never_owners.push(address);
@@ -206,7 +202,7 @@ pub fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a 
 
 /// A password that cannot be had is a mistake in the configuration: told before anything is made or asked.
 pub fn passwords(profiles: &[&ProfileSettings]) -> Result<(), Failure> {
-    let mistakes: Vec<_> = profiles.iter().filter_map(|profile| profile.imap_options().err()).collect();
+    let mistakes: Vec<_> = profiles.iter().filter_map(|profile| profile.source_options().err()).collect();
     if mistakes.is_empty() { Ok(()) } else { Err(config::ConfigErrors(mistakes).into()) }
 }
 

@@ -12,7 +12,12 @@
 //!   gateway confirmed the absence.
 //! - After an error of scope [`Scope::Profile`] the connection is not used again.
 
+mod any;
+mod failure;
 pub mod imap;
+pub mod pop3;
+
+pub use any::{AnySource, SourceOptions};
 
 use std::future::Future;
 use std::sync::Arc;
@@ -44,7 +49,8 @@ pub struct Listed {
     pub order: Option<u64>,
     /// As the gateway says (RFC822.SIZE); not always the length of what it then sends.
     pub size: u64,
-    /// The gateway's date (INTERNALDATE), in its own spelling: it is compared, never interpreted.
+    /// The gateway's date (INTERNALDATE), in its own spelling: it is compared, never interpreted. Of POP3, which has
+    /// none, the header's digest; empty in a listing where asking for it would cost a command for each item.
     pub date: String,
 }
 
@@ -55,6 +61,9 @@ pub struct Opened {
     /// Changes whenever the folder may hold something new or may have lost something (UIDNEXT and
     /// EXISTS); equal means that nothing needs to be listed unless something is due.
     pub state: FolderState,
+    /// Items carry rising numbers, so that what was listed once need not be listed again. Without them every listing is
+    /// of everything, and says nothing by its counters.
+    pub numbered: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

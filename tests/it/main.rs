@@ -15,6 +15,7 @@ mod kill;
 mod mailbox;
 mod no_space;
 mod policies;
+mod pop3;
 mod quarantine;
 mod readme;
 mod recovery;

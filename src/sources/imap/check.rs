@@ -2,12 +2,13 @@
 
 use async_imap::imap_proto::{MailboxDatum, NameAttribute, Response, StatusAttribute};
 
+use super::ImapSource;
 use super::connect;
 use super::names::{decode_folder, quote};
 use super::options::ImapOptions;
 use super::wire::Wire;
-use super::{ImapSource, failure::net_error};
 use crate::net::{TlsMode, clean, tls};
+use crate::sources::failure::net_error;
 use crate::sources::{Finding, Level, Source as _, SourceError};
 
 /// Folders asked for their number of messages, at most: a mailbox may have thousands.

@@ -12,11 +12,11 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::capabilities::Capabilities;
-use super::failure::{net_error, operator};
 use super::names::quote;
 use super::options::{ImapAuth, ImapOptions};
 use super::wire::{Answer, Done, Failure, Wire, protocol};
 use crate::net::{BoxTransport, TlsMode, clean, tls};
+use crate::sources::failure::{exposed, exposes, net_error, operator};
 use crate::sources::{Retry, Scope, SourceError};
 
 /// A session before its login.
@@ -39,20 +39,10 @@ pub(super) async fn connect(options: &ImapOptions) -> Result<(Greeted, SocketAdd
         .await
         .map_err(|error| net_error(&error, &what))?;
     let peer = connected.peer;
-    if exposes(options, peer) {
-        return Err(operator(
-            Scope::Profile,
-            what,
-            format!("{peer} is another machine, and `tls = \"none\"` would send the password readable"),
-            Some("use `tls = \"implicit\"` or `\"starttls\"`; only if it must be: `allow_plaintext = true`"),
-        ));
+    if exposes(options.tls, options.allow_plaintext, peer) {
+        return Err(exposed(what, peer));
     }
     Ok((greet(connected.stream, options).await?, peer))
-}
-
-/// Whether passwords and mails would go readable over a network without that having been allowed.
-fn exposes(options: &ImapOptions, peer: SocketAddr) -> bool {
-    options.tls == TlsMode::None && !peer.ip().to_canonical().is_loopback() && !options.allow_plaintext
 }
 
 /// Reads the greeting, and makes the connection a TLS one where STARTTLS is configured.
@@ -214,37 +204,5 @@ async fn with_parts(wire: &mut Wire, command: &str, parts: &[&[u8]]) -> Result<D
                 None => return Err(wire.give_up(protocol("it asks for more than a login has"))),
             },
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::base::secret::Secret;
-
-    #[test]
-    fn plaintext_to_another_machine_must_be_allowed() {
-        let mut options = ImapOptions {
-            host: "gateway.example".into(),
-            port: 143,
-            tls: TlsMode::None,
-            ca_file: None,
-            username: "anna".into(),
-            password: Secret::new("secret".into()),
-            auth: ImapAuth::Auto,
-            folders: Vec::new(),
-            timeout: Duration::from_secs(1),
-            allow_plaintext: false,
-            sole_client: false,
-        };
-        let [near, mapped, far] =
-            ["127.0.0.9:143", "[::ffff:127.0.0.1]:143", "192.0.2.1:143"].map(|text| text.parse().unwrap());
-        assert!(!exposes(&options, near) && !exposes(&options, mapped) && exposes(&options, far));
-        options.tls = TlsMode::StartTls;
-        assert!(!exposes(&options, far));
-        (options.tls, options.allow_plaintext) = (TlsMode::None, true);
-        assert!(!exposes(&options, far));
     }
 }

@@ -4,7 +4,6 @@
 //! the server's text: texts change with versions and languages.
 
 use super::wire::Failure;
-use crate::net::tls::NetError;
 use crate::sources::{Retry, Scope, SourceError};
 
 /// Response codes of a NO that time mends.
@@ -74,34 +73,5 @@ impl Failure {
         };
         let no_space = matches!(self, Failure::NoSpace(_));
         SourceError { scope, retry, what: what.into(), answer, hint: hint.map(str::to_owned), no_space }
-    }
-}
-
-/// A network failure always ends the session.
-pub(super) fn net_error(error: &NetError, what: impl Into<String>) -> SourceError {
-    SourceError {
-        scope: Scope::Profile,
-        retry: if error.is_passing() { Retry::Later } else { Retry::Operator },
-        what: what.into(),
-        answer: error.to_string(),
-        hint: error.hint(),
-        no_space: false,
-    }
-}
-
-/// An error that this side finds by itself and a person must mend.
-pub(super) fn operator(
-    scope: Scope,
-    what: impl Into<String>,
-    answer: impl Into<String>,
-    hint: Option<&str>,
-) -> SourceError {
-    SourceError {
-        scope,
-        retry: Retry::Operator,
-        what: what.into(),
-        answer: answer.into(),
-        hint: hint.map(str::to_owned),
-        no_space: false,
     }
 }

@@ -2,10 +2,10 @@
 
 use async_imap::imap_proto::{MailboxDatum, Response, ResponseCode};
 
-use super::failure::operator;
 use super::names::{encode_folder, quote};
 use super::wire::Wire;
 use crate::net::clean;
+use crate::sources::failure::operator;
 use crate::sources::{FolderState, Retry, Scope, SourceError};
 
 /// The folder that is selected.

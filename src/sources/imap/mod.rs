@@ -36,11 +36,11 @@ use tokio::sync::mpsc;
 use self::capabilities::Capabilities;
 use self::connect::LoggedIn;
 use self::delete::Expunge;
-use self::failure::operator;
 use self::folder::Folder;
 use self::listing::Windows;
 use self::options::ImapOptions;
 use self::wire::{Failure, Wire};
+use super::failure::operator;
 use super::{
     Abilities, Deletion, EpochKey, Fetched, Finding, Intake, Listed, Opened, Retry, Scope, Source, SourceError,
 };
@@ -149,7 +149,7 @@ impl Source for ImapSource {
         let state = folder.state;
         let windows = Windows::new(state.next, state.exists);
         self.open = Some((folder, windows));
-        Ok(Opened { epoch, state })
+        Ok(Opened { epoch, state, numbered: true })
     }
 
     async fn list(&mut self, from: u64) -> Result<(Vec<Listed>, Option<u64>), SourceError> {

@@ -28,6 +28,8 @@ pub struct Said {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub name: &'static str,
+    /// `imap`, `pop3`.
+    pub kind: &'static str,
     pub host: String,
     pub port: u16,
     pub tls: &'static str,
@@ -49,6 +51,7 @@ impl Config {
     pub fn at(port: u16) -> Config {
         Config {
             name: "journal",
+            kind: "imap",
             host: "127.0.0.1".into(),
             port,
             tls: "none",
@@ -57,6 +60,11 @@ impl Config {
             profile: "delete = true".into(),
             imap: String::new(),
         }
+    }
+
+    /// POP3 in clear text.
+    pub fn pop3(port: u16) -> Config {
+        Config { kind: "pop3", ..Config::at(port) }
     }
 
     pub fn with_profile(self, lines: &str) -> Config {
@@ -73,10 +81,10 @@ impl Config {
 
     /// A further profile for the same archive.
     pub fn profile_text(&self) -> String {
-        let Config { name, host, port, tls, login, people: _, profile, imap } = self;
+        let Config { name, kind, host, port, tls, login, people: _, profile, imap } = self;
         format!(
             "[[profile]]\nname = \"{name}\"\n{profile}\n\n\
-             [profile.imap]\nhost = \"{host}\"\nport = {port}\ntls = \"{tls}\"\n{login}\n\
+             [profile.{kind}]\nhost = \"{host}\"\nport = {port}\ntls = \"{tls}\"\n{login}\n\
              password = {{ env = \"{PASSWORD_VARIABLE}\" }}\ntimeout = \"60s\"\n{imap}\n"
         )
     }

@@ -25,6 +25,8 @@ pub struct Setup {
     pub expired_certificate: bool,
     /// Capabilities as the server should announce them, instead of what it can do.
     pub capabilities: Option<&'static str>,
+    /// Further lines of the server's configuration.
+    pub further: &'static str,
 }
 
 pub struct Dovecot {
@@ -34,6 +36,9 @@ pub struct Dovecot {
     pub imap_port: u16,
     /// TLS from the first byte. The certificate is for `localhost`.
     pub imaps_port: u16,
+    /// Plain, and STLS.
+    pub pop3_port: u16,
+    pub pop3s_port: u16,
     pub ca_file: PathBuf,
     owner: Option<&'static str>,
     delivered: std::sync::atomic::AtomicU64,
@@ -58,7 +63,7 @@ impl Dovecot {
         let program = ["/usr/sbin/dovecot", "/usr/local/sbin/dovecot", "/usr/bin/dovecot"]
             .into_iter()
             .find(|path| Path::new(path).exists())
-            .ok_or("Dovecot is not installed (Debian: apt-get install dovecot-imapd)")?;
+            .ok_or("Dovecot is not installed (Debian: apt-get install dovecot-imapd dovecot-pop3d)")?;
         let dir = tempfile::Builder::new().prefix("gp-dovecot-").tempdir().map_err(|error| error.to_string())?;
         let is_root = output("id", &["-u"])? == "0";
         let (user, group) = match is_root {
@@ -72,6 +77,7 @@ impl Dovecot {
         }
         let ca_file = write_certificates(dir.path(), setup.expired_certificate);
         let (imap_port, imaps_port) = (free_port(), free_port());
+        let (pop3_port, pop3s_port) = (free_port(), free_port());
         let config = dir.path().join("dovecot.conf");
         let at = dir.path().display();
         let greeting = format!("Dovecot at {at}");
@@ -82,7 +88,7 @@ impl Dovecot {
         };
         let mut text = format!(
             "base_dir = {at}/run\nstate_dir = {at}/state\nlog_path = {at}/log\ninstance_name = gp{imap_port}\n\
-             login_greeting = {greeting}\nprotocols = imap\nlisten = 127.0.0.1, 127.0.0.2\nmail_location = maildir:{at}/mail/%n\nmail_fsync = never\n\
+             login_greeting = {greeting}\nprotocols = imap pop3\nlisten = 127.0.0.1, 127.0.0.2\nmail_location = maildir:{at}/mail/%n\nmail_fsync = never\n\
              ssl = {ssl}\nssl_cert = <{at}/server.pem\nssl_key = <{at}/server.key\n\
              disable_plaintext_auth = {}\nauth_mechanisms = plain login\nmail_max_userip_connections = 100\n\
              auth_failure_delay = 0\nservice anvil {{\n unix_listener anvil-auth-penalty {{\n  mode = 0\n }}\n}}\n\
@@ -90,14 +96,18 @@ impl Dovecot {
              passdb {{\n driver = static\n args = password={PASSWORD}\n}}\n\
              userdb {{\n driver = static\n args = uid={user} gid={group} home={at}/mail/%n\n}}\n\
              service imap-login {{\n inet_listener imap {{\n  port = {imap_port}\n }}\n \
-             inet_listener imaps {{\n  port = {}\n  ssl = yes\n }}\n}}\n",
+             inet_listener imaps {{\n  port = {}\n  ssl = yes\n }}\n}}\n\
+             service pop3-login {{\n inet_listener pop3 {{\n  port = {pop3_port}\n }}\n \
+             inet_listener pop3s {{\n  port = {}\n  ssl = yes\n }}\n}}\n{}",
             if setup.tls_required { "yes" } else { "no" },
             if setup.without_tls { 0 } else { imaps_port },
+            if setup.without_tls { 0 } else { pop3s_port },
+            setup.further,
         );
         if !is_root {
             text += &format!(
                 "default_internal_user = {user}\ndefault_internal_group = {group}\ndefault_login_user = {user}\n\
-                 service imap-login {{\n chroot =\n}}\nservice anvil {{\n chroot =\n}}\n"
+                 service imap-login {{\n chroot =\n}}\nservice pop3-login {{\n chroot =\n}}\nservice anvil {{\n chroot =\n}}\n"
             );
         }
         if let Some(capabilities) = setup.capabilities {
@@ -117,6 +127,8 @@ impl Dovecot {
             dir,
             imap_port,
             imaps_port,
+            pop3_port,
+            pop3s_port,
             ca_file,
             owner: is_root.then_some("nobody"),
             delivered: Default::default(),

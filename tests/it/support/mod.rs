@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod bench;
+pub mod cut;
 pub mod disk;
 pub mod dovecot;
 pub mod history;

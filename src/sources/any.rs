@@ -1,0 +1,112 @@
+//! One of the sources, as a profile has it.
+
+use tokio::sync::mpsc;
+
+use super::imap::ImapSource;
+use super::imap::options::ImapOptions;
+use super::pop3::Pop3Source;
+use super::pop3::options::Pop3Options;
+use super::{Abilities, Deletion, Fetched, Finding, Intake, Listed, Opened, Source, SourceError};
+
+/// What a source is configured with.
+#[derive(Clone, Debug)]
+pub enum SourceOptions {
+    Imap(ImapOptions),
+    Pop3(Pop3Options),
+}
+
+// One a session; it is not moved about.
+#[allow(clippy::large_enum_variant)]
+pub enum AnySource {
+    Imap(ImapSource),
+    Pop3(Pop3Source),
+}
+
+impl AnySource {
+    /// Connects and logs in.
+    pub async fn connect(options: &SourceOptions) -> Result<AnySource, SourceError> {
+        Ok(match options {
+            SourceOptions::Imap(options) => AnySource::Imap(ImapSource::connect(options).await?),
+            SourceOptions::Pop3(options) => AnySource::Pop3(Pop3Source::connect(options).await?),
+        })
+    }
+
+    /// What `check` says about a gateway, in the order of looking; it ends at what blocks the rest.
+    pub async fn findings(options: &SourceOptions) -> Vec<Finding> {
+        match options {
+            SourceOptions::Imap(options) => ImapSource::findings(options).await,
+            SourceOptions::Pop3(options) => Pop3Source::findings(options).await,
+        }
+    }
+
+    /// Deletes nothing from now on (`check`, a dry run).
+    pub fn read_only(self) -> AnySource {
+        match self {
+            AnySource::Imap(source) => AnySource::Imap(source.read_only()),
+            AnySource::Pop3(source) => AnySource::Pop3(source.read_only()),
+        }
+    }
+}
+
+impl Source for AnySource {
+    fn peer(&self) -> String {
+        match self {
+            AnySource::Imap(source) => source.peer(),
+            AnySource::Pop3(source) => source.peer(),
+        }
+    }
+
+    fn abilities(&self) -> &Abilities {
+        match self {
+            AnySource::Imap(source) => source.abilities(),
+            AnySource::Pop3(source) => source.abilities(),
+        }
+    }
+
+    async fn open(&mut self, folder: &str) -> Result<Opened, SourceError> {
+        match self {
+            AnySource::Imap(source) => source.open(folder).await,
+            AnySource::Pop3(source) => source.open(folder).await,
+        }
+    }
+
+    async fn list(&mut self, from: u64) -> Result<(Vec<Listed>, Option<u64>), SourceError> {
+        match self {
+            AnySource::Imap(source) => source.list(from).await,
+            AnySource::Pop3(source) => source.list(from).await,
+        }
+    }
+
+    async fn list_only(&mut self, ids: &[Listed]) -> Result<Vec<Listed>, SourceError> {
+        match self {
+            AnySource::Imap(source) => source.list_only(ids).await,
+            AnySource::Pop3(source) => source.list_only(ids).await,
+        }
+    }
+
+    async fn fetch(
+        &mut self,
+        wanted: &[Listed],
+        intake: &Intake,
+        out: &mpsc::Sender<Fetched>,
+    ) -> Result<(), SourceError> {
+        match self {
+            AnySource::Imap(source) => source.fetch(wanted, intake, out).await,
+            AnySource::Pop3(source) => source.fetch(wanted, intake, out).await,
+        }
+    }
+
+    async fn delete(&mut self, items: &[Listed]) -> Result<Vec<Deletion>, SourceError> {
+        match self {
+            AnySource::Imap(inner) => inner.delete(items).await,
+            AnySource::Pop3(inner) => inner.delete(items).await,
+        }
+    }
+
+    async fn close(self) {
+        match self {
+            AnySource::Imap(source) => source.close().await,
+            AnySource::Pop3(source) => source.close().await,
+        }
+    }
+}

@@ -180,6 +180,7 @@ impl<S: Source> Cycle<'_, S> {
             delete_excluded: self.profile.delete_excluded,
             archived_before: before(now, self.profile.delete_after),
             quarantined_before: self.profile.quarantine_wait().map(|wait| before(now, wait)),
+            mark: (!self.profile.look_at_excluded).then(|| self.rules.mark()),
         };
         let state = (opened.state.next, opened.state.exists);
         let unchanged = opened.numbered && epoch.state == Some(state) && !list_all;

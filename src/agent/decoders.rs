@@ -154,7 +154,7 @@ fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut E
             // Nobody listens any more when the cycle was cut short.
             let _ = notes.send(Note::of(&decoded, &routing));
             let outcome = match routing.excluded {
-                Some(rule) => Outcome::Exclude { rule, envelope: decoded.envelope.clone() },
+                Some(rule) => Outcome::Exclude { rule, mark: rules.mark(), envelope: decoded.envelope.clone() },
                 None => Outcome::Message {
                     message: Box::new(StoredMessage { flags: routing.flags_of(&decoded), ..stored(&decoded) }),
                     filings: routing.filings,

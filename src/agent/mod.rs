@@ -52,6 +52,8 @@ pub struct Profile {
     pub delete: bool,
     pub delete_after: Duration,
     pub delete_excluded: bool,
+    /// Look again at all that was excluded and still is on the gateway: people may have been added.
+    pub look_at_excluded: bool,
     /// So long after an item was quarantined it is deleted, if anything is; `None`: never.
     pub delete_quarantined: Option<Duration>,
     pub role: Role,

@@ -5,7 +5,7 @@
 //! envelope leaves a doubt about whether a policy excludes, it does not: mail that was archived needlessly can
 //! be told apart later, mail that was not archived is gone.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -97,9 +97,9 @@ pub enum UnauthenticatedSender {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Ids and addresses, in lower case.
-    names: HashSet<String>,
+    names: BTreeSet<String>,
     /// In lower case.
-    groups: HashSet<String>,
+    groups: BTreeSet<String>,
 }
 
 impl Selection {
@@ -131,7 +131,7 @@ impl Selection {
 
     /// The names and groups that fit nobody: typing mistakes, mostly.
     pub fn unknown<'a>(&'a self, people: impl Iterator<Item = &'a Person>) -> Vec<String> {
-        let mut unknown: HashSet<String> = self.names.clone();
+        let mut unknown: HashSet<String> = self.names.iter().cloned().collect();
         unknown.extend(self.groups.iter().map(|group| format!("group {group}")));
         for person in people {
             unknown.remove(&person.id.folded());

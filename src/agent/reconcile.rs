@@ -154,6 +154,7 @@ pub async fn rehearse<S: Source>(
 ) -> Result<ProfileReport, CycleError> {
     let mut report = ProfileReport { name: profile.name.clone(), ..ProfileReport::default() };
     let rules = Rules::new(people.clone(), profile.policies.clone(), profile.decode.clone());
+    let mark = (!profile.look_at_excluded).then(|| rules.mark());
     for folder in &profile.folders {
         let opened = source.open(folder).await?;
         let epoch = match catalogue {
@@ -175,7 +176,10 @@ pub async fn rehearse<S: Source>(
                 let final_already = row.is_some_and(|row| {
                     row.matches(&seen)
                         && row.gone.is_none()
-                        && (row.disposition.is_stored() || row.disposition == Disposition::Excluded)
+                        && match row.disposition {
+                            Disposition::Excluded => row.excluded_under(mark),
+                            disposition => disposition.is_stored(),
+                        }
                 });
                 if !final_already {
                     new.push(listed);

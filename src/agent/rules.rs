@@ -10,6 +10,7 @@ use jiff::fmt::strtime;
 use super::policies::Policies;
 use super::route::{self, Routing};
 use crate::base::bytes::ByteSource;
+use crate::base::digest::Digest;
 use crate::journal::{self, DecodeError, DecodeOptions, Decoded};
 use crate::people::People;
 
@@ -18,6 +19,7 @@ pub struct Rules {
     pub people: Arc<People>,
     pub policies: Policies,
     decode: DecodeOptions,
+    mark: u32,
 }
 
 impl Rules {
@@ -25,7 +27,16 @@ impl Rules {
     /// says nothing about whom it is for.
     pub fn new(people: Arc<People>, policies: Policies, mut decode: DecodeOptions) -> Rules {
         decode.journal_addresses.extend(people.never_owners().cloned());
-        Rules { people, policies, decode }
+        let decides = format!("{} {policies:?} {decode:?} {:?}", route::RULES, people.internal_domains());
+        let digest = Digest::of(decides.as_bytes());
+        let [a, b, c, d, ..] = *digest.as_bytes();
+        Rules { people, policies, decode, mark: u32::from_be_bytes([a, b, c, d]) }
+    }
+
+    /// Tells rules apart. What was excluded by others is looked at again while the gateway still has it. Who is who is
+    /// no part of it: that changes every day.
+    pub fn mark(&self) -> u32 {
+        self.mark
     }
 
     pub fn decode(&self, item: &dyn ByteSource) -> Result<Decoded, DecodeError> {

@@ -60,7 +60,9 @@ impl Window {
                 }
             }
             (None, Disposition::Excluded) => {
-                if policy.delete && policy.delete_excluded && row.at <= policy.archived_before {
+                if !row.excluded_under(policy.mark) {
+                    self.wanted.push(listed_of(&seen));
+                } else if policy.delete && policy.delete_excluded && row.at <= policy.archived_before {
                     self.excluded_due += 1;
                     self.due_for_deletion.push(row.seen);
                 }

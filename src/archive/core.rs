@@ -85,6 +85,8 @@ pub enum Outcome {
     /// A policy leaves it with no filing: its identity is recorded, not its bytes.
     Exclude {
         rule: String,
+        /// Of the policies; under others it is looked at again.
+        mark: u32,
         envelope: Envelope,
     },
 }
@@ -270,7 +272,7 @@ impl Core {
             self.seen_again(&seen, id, at)?
         } else {
             match outcome {
-                Outcome::Exclude { rule, envelope } => {
+                Outcome::Exclude { rule, mark, envelope } => {
                     self.put(&Record::Disposition(DispositionRecord {
                         disposition: Disposition::Excluded,
                         epoch: seen.epoch,
@@ -278,7 +280,7 @@ impl Core {
                         order: seen.order,
                         size: seen.size,
                         date: seen.date.clone(),
-                        because: rule,
+                        because: format!("{rule} {}", super::ledger::marked(mark)),
                         at,
                         sha256: Some(sha256),
                         envelope: Some(envelope),

@@ -54,6 +54,12 @@ impl Row {
         self.seen.size == seen.size && (self.seen.date == seen.date || seen.date.is_empty())
     }
 
+    /// Of an excluded one: whether the policies are still those that excluded it.
+    pub fn excluded_under(&self, mark: Option<u32>) -> bool {
+        let because = self.because.as_deref().unwrap_or_default();
+        mark.is_some_and(|mark| because.ends_with(&marked(mark)))
+    }
+
     /// When a failed or unfetchable item is tried again: after a minute, doubling up to a day. A failure may
     /// have been the connection's, so the first three are tried again at once.
     pub fn due(&self) -> Timestamp {
@@ -75,6 +81,13 @@ pub struct DeletePolicy {
     pub archived_before: Timestamp,
     /// Quarantined before this moment: due now. `None`: never.
     pub quarantined_before: Option<Timestamp>,
+    /// The mark of the policies. What was excluded under another one is looked at again; `None`: all of it is.
+    pub mark: Option<u32>,
+}
+
+/// How a mark ends the reason of an excluded sighting.
+pub(super) fn marked(mark: u32) -> String {
+    format!("[{mark:08x}]")
 }
 
 impl DeletePolicy {
@@ -83,6 +96,7 @@ impl DeletePolicy {
         delete_excluded: false,
         archived_before: Timestamp::MIN,
         quarantined_before: None,
+        mark: None,
     };
 }
 
@@ -185,6 +199,12 @@ impl Catalogue {
                 self.db.prepare_cached(sql)?.query_row(params![epoch as i64, before.as_second()], |row| row.get(0))?;
             consider(order.map(|order| order as u64));
         }
+        let sql = "SELECT min(ord) FROM sightings INDEXED BY sightings_open WHERE epoch = ?1 AND gone IS NULL
+                   AND disposition = 'excluded' AND because NOT LIKE '%' || ?2";
+        let same = policy.mark.map_or_else(|| "no mark".to_owned(), marked);
+        let order: Option<i64> =
+            self.db.prepare_cached(sql)?.query_row(params![epoch as i64, same], |row| row.get(0))?;
+        consider(order.map(|order| order as u64));
         let sql = format!(
             "SELECT {ROW} FROM sightings WHERE epoch = ?1 AND gone IS NULL
              AND disposition IN ('failed', 'unfetchable')"

@@ -57,6 +57,9 @@ enum Command {
         /// Download and decode what is new and tell what would happen; archive and delete nothing
         #[arg(long)]
         dry_run: bool,
+        /// Look again at what policies excluded and the gateway still has: people may have been added
+        #[arg(long)]
+        excluded: bool,
         #[arg(long)]
         json: bool,
     },
@@ -303,7 +306,9 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Demo { dir } => demo::demo(dir),
         Command::Check { profile, json } => check::check(global, profile.as_deref(), json),
-        Command::Once { profile, dry_run, json } => once::once(global, &once::Args { profile, dry_run, json }),
+        Command::Once { profile, dry_run, excluded, json } => {
+            once::once(global, &once::Args { profile, dry_run, excluded, json })
+        }
         Command::Run => run::run(global),
         Command::Status { json } => status::status(global, json),
         Command::Explain { file, profile, json } => explain::explain(global, &file, profile.as_deref(), json),

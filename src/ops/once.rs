@@ -9,7 +9,7 @@ use super::exit::{Exit, Failure, of_cycle};
 use super::output;
 use super::wiring::{self, Global, Running};
 use crate::agent::report::{Outcome, ProfileReport, ReportedError};
-use crate::agent::{CycleError, cycle, reconcile};
+use crate::agent::{CycleError, Profile, cycle, reconcile};
 use crate::archive::Catalogue;
 use crate::config::{ProfileSettings, Settings};
 use crate::people::People;
@@ -18,6 +18,7 @@ use crate::sources::{AnySource, Intake, Source as _};
 pub struct Args {
     pub profile: Option<String>,
     pub dry_run: bool,
+    pub excluded: bool,
     pub json: bool,
 }
 
@@ -38,9 +39,10 @@ pub fn once(global: &Global, args: &Args) -> Result<Exit, Failure> {
     wiring::passwords(&profiles)?;
     let runtime = wiring::runtime()?;
     if args.dry_run {
-        return runtime.block_on(rehearse(&settings, &profiles, args.json));
+        return runtime.block_on(rehearse(&settings, &profiles, args));
     }
-    let running = Running::start(&settings, global.create_archive, "once")?;
+    let mut running = Running::start(&settings, global.create_archive, "once")?;
+    running.look_at_excluded = args.excluded;
     for line in &running.mended {
         output::note(&format!("recovered: {line}"));
     }
@@ -90,7 +92,7 @@ async fn all(running: &Running, profiles: &[&ProfileSettings], people: &Arc<Peop
 pub async fn one(running: &Running, settings: &ProfileSettings, people: &Arc<People>) -> (ProfileReport, Exit) {
     let started = Instant::now();
     let agent = &running.agent;
-    let profile = wiring::profile(settings);
+    let profile = Profile { look_at_excluded: running.look_at_excluded, ..wiring::profile(settings) };
     let (mut report, mut exit) = match connect(settings).await {
         Ok(mut source) => {
             let (report, error) = cycle::run(agent, &profile, people, &mut source).await;
@@ -139,7 +141,8 @@ pub async fn connect(settings: &ProfileSettings) -> Result<AnySource, Failure> {
     Ok(AnySource::connect(&options).await?)
 }
 
-async fn rehearse(settings: &Settings, profiles: &[&ProfileSettings], json: bool) -> Result<Exit, Failure> {
+async fn rehearse(settings: &Settings, profiles: &[&ProfileSettings], args: &Args) -> Result<Exit, Failure> {
+    let json = args.json;
     let layout = wiring::layout_of(&settings.archive);
     let catalogue = if layout.identity_file().exists() { Some(Catalogue::of(&layout)?) } else { None };
     let people = Arc::new(wiring::people(settings, catalogue.as_ref())?);
@@ -149,7 +152,7 @@ async fn rehearse(settings: &Settings, profiles: &[&ProfileSettings], json: bool
     let mut reports = Vec::new();
     for settings in profiles {
         let started = Instant::now();
-        let profile = wiring::profile(settings);
+        let profile = Profile { look_at_excluded: args.excluded, ..wiring::profile(settings) };
         let mut tell = |rehearsed: reconcile::Rehearsed| {
             if json {
                 return;

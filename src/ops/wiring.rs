@@ -49,6 +49,8 @@ pub struct Running {
     pub agent: Agent,
     pub writer: Writer,
     pub mended: Vec<String>,
+    /// Cycles look again at what policies excluded.
+    pub look_at_excluded: bool,
 }
 
 impl Running {
@@ -65,7 +67,7 @@ impl Running {
             holder: holder(command),
         })?;
         let agent = Agent::start(writer.handle(), &settings.archive.path, settings.archive.window_bytes, fs, clock)?;
-        Ok(Running { agent, writer, mended })
+        Ok(Running { agent, writer, mended, look_at_excluded: false })
     }
 
     /// Commits what is open and gives the lock back.
@@ -127,6 +129,7 @@ pub fn profile(settings: &ProfileSettings) -> Profile {
         delete: settings.delete,
         delete_after: settings.delete_after,
         delete_excluded: settings.delete_excluded,
+        look_at_excluded: false,
         delete_quarantined: settings.delete_quarantined,
         role: settings.role,
         expect: settings.expect,

@@ -103,6 +103,13 @@ impl People {
         self.never_owners.iter()
     }
 
+    /// The `internal_domains`, sorted.
+    pub fn internal_domains(&self) -> Vec<&str> {
+        let mut domains: Vec<&str> = self.domains.iter().chain(&self.suffixes).map(String::as_str).collect();
+        domains.sort_unstable();
+        domains
+    }
+
     /// In one of the `internal_domains`? A subdomain counts only when it is listed, or its parent is
     /// listed as `.corp.example` or `*.corp.example`.
     pub fn is_internal(&self, address: &Address) -> bool {

@@ -78,6 +78,32 @@ fn what_is_out_of_scope_stays_on_the_gateway_until_told_otherwise() {
 }
 
 #[test]
+fn what_was_excluded_is_looked_at_again_under_other_policies_or_when_told() {
+    let Some(dovecot) = Dovecot::start(&Setup::default()) else { return };
+    dovecot.deliver(USER, "INBOX", [report("a", ANNA, &[BOB]), report("b", STRANGER, &[ANNA])]);
+    let scoped = |scope: &str| Config::plain(&dovecot).with_profile(&format!("delete = true\nscope = \"{scope}\""));
+    let people = "internal_domains = [\"corp.example\"]\nunknown_internal = \"exclude\"";
+    let agent = Agent::new(&scoped("external").with_people(people));
+    assert_eq!(count(&agent.once(0), "excluded"), 2);
+    assert_eq!(count(&agent.once(0), "listed"), 0);
+    // People change every day; what they would change is looked at when told.
+    let known = format!("{people}\n[[people.person]]\nid = \"{ANNA}\"");
+    agent.configure(&scoped("external").with_people(&known));
+    assert_eq!(count(&agent.once(0), "listed"), 0);
+    let rehearsed = agent.json(&["once", "--excluded", "--dry-run", "--json"], 0);
+    assert_eq!(count(&rehearsed["profiles"][0], "archived"), 1, "{rehearsed}");
+    let done = agent.json(&["once", "--excluded", "--json"], 0)["profiles"][0].clone();
+    assert_eq!(["archived", "excluded", "deleted"].map(|key| count(&done, key)), [1, 1, 1], "{done}");
+    assert_eq!(count(&agent.once(0), "listed"), 0);
+    // Another policy is another matter.
+    agent.configure(&scoped("all").with_people(&known));
+    let done = agent.once(0);
+    assert_eq!(["archived", "excluded", "deleted"].map(|key| count(&done, key)), [1, 0, 1], "{done}");
+    assert_eq!(filed(&agent), [format!("a {ANNA} sent"), format!("b {ANNA} inbox")]);
+    assert!(dovecot.client(USER).uids("INBOX").is_empty());
+}
+
+#[test]
 fn a_profile_has_policies_of_its_own() {
     let Some(dovecot) = Dovecot::start(&Setup::default()) else { return };
     dovecot.deliver("one", "INBOX", [report("a", ANNA, &[BOB])]);
@@ -159,6 +185,12 @@ fn a_report_of_somebody_else_is_a_plain_mail_and_told() {
         want.iter().collect::<Vec<_>>()
     );
     // By its own headers: the sender of the report, and the journal mailbox itself.
+    let checked = agent.run(&["check"]);
+    checked.is(0, &["reporters seen: corp.example (1)"]);
+    assert!(!checked.out.contains("anybody"), "{checked:#?}");
+    agent.configure(&Config::plain(&dovecot));
+    agent.run(&["status"]).is(0, &["warning", "journal reports of anybody are believed"]);
+    agent.run(&["check"]).is(0, &["trusted_reporters = [\"corp.example\"]"]);
     let forged: Vec<_> = filed.iter().filter(|entry| entry.starts_with("forged")).collect();
     assert!(!forged.is_empty() && forged.iter().all(|entry| !entry.contains(BOB)), "{filed:?}");
 }

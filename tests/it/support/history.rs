@@ -142,6 +142,7 @@ pub fn run_at(bench: &Bench, fs: Fs, clock: Arc<dyn Clock>) -> Result<ProfileRep
             delete: true,
             delete_after: Duration::ZERO,
             delete_excluded: false,
+            look_at_excluded: false,
             delete_quarantined: None,
             role: Role::Primary,
             expect: Expect::Auto,

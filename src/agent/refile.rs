@@ -18,7 +18,8 @@ use super::guard::{Guard, of_item};
 use super::rules::Rules;
 use super::{Agent, decoders, route};
 use crate::archive::{ArchiveError, Choice, ErrorKind, Filed, Filing, PersonRecord, Provenance, Reader, StoredMessage};
-use crate::journal::Decoded;
+use crate::journal::{Decoded, flags};
+use crate::mail::envelope::Envelope;
 use crate::people::{PersonId, UNASSIGNED, Who};
 use jiff::Timestamp;
 
@@ -53,9 +54,8 @@ pub fn plan(stored: &StoredMessage, filed: &Filed, decoded: &Decoded, rules: &Ru
     let message = StoredMessage { flags: routing.flags_of(decoded), ..super::stored_message(decoded) };
     let differs = as_json(stored) != as_json(&message);
     let mut change = Change { older_rules: filed.rules < route::RULES, ..Change::default() };
-    // The version alone is worth a record too: else it would be looked at again and again.
-    let says_otherwise =
-        differs && as_json(&StoredMessage { parser: message.parser, ..stored.clone() }) != as_json(&message);
+    let says_otherwise = essence(stored) != essence(&message);
+    // The version alone is worth a record too: else the item would be looked at again and again.
     if differs {
         change.message = Some(Box::new(message));
     }
@@ -113,6 +113,12 @@ fn is_left_out(id: &PersonId, rules: &Rules) -> bool {
     rules.people.get(id).is_some_and(|person| {
         policies.exclude.holds(person) || (!policies.include.is_empty() && !policies.include.holds(person))
     })
+}
+
+/// What filing goes by. Whether a sender authenticated is left out: that flag hangs on who is ours today.
+fn essence(message: &StoredMessage) -> (&Envelope, bool, &str, Vec<&String>) {
+    let flags = message.flags.iter().filter(|flag| *flag != flags::UNAUTHENTICATED_SENDER).collect();
+    (&message.envelope, message.degraded, &message.format, flags)
 }
 
 fn as_json(message: &StoredMessage) -> serde_json::Value {

@@ -111,3 +111,24 @@ fn what_a_reason_names_is_read_back() {
         assert!(route::claims_for(&decoded, address, filing.folder), "{}", filing.because);
     }
 }
+
+/// An older decoder took Carl for a recipient; so he was filed for, and the better one knows that he was none.
+#[test]
+fn a_better_decoder_takes_back_what_was_not_theirs() {
+    let rules = rules(&[ANNA, BOB, ("carl", &["carl@corp.example"])], |_| {});
+    let decoded = rules.decode(&MAIL.to_vec()).unwrap();
+    let routing = rules.route(&decoded, Timestamp::UNIX_EPOCH);
+    let mut stored = crate::agent::stored_message(&decoded);
+    let carl = Filing { person: "carl".into(), folder: Folder::Inbox, because: "cc carl@corp.example".into() };
+    let mut filed = Filed { filings: routing.filings, rules: route::RULES };
+    filed.filings.push(carl);
+    let of = |stored: &StoredMessage| plan(stored, &filed, &decoded, &rules, Timestamp::UNIX_EPOCH);
+    assert_eq!(told(&of(&stored)), ["=carl inbox"], "nothing says why he was filed for");
+    stored.envelope.recipients.truncate(1);
+    let change = of(&stored);
+    assert_eq!(told(&change), ["-carl inbox"]);
+    assert!(change.message.is_some());
+    stored = StoredMessage { parser: 1, ..crate::agent::stored_message(&decoded) };
+    let change = of(&stored);
+    assert_eq!((told(&change), change.message.is_some()), (vec!["=carl inbox".to_owned()], true), "the version alone");
+}

@@ -123,6 +123,7 @@ fn people(table: &Table<'_, '_>, folder: &Path, journal_addresses: Vec<Found<Add
         internal_domains,
         domain_aliases: domain_aliases(table),
         csv: path(table, "csv", folder),
+        directory: None,
         persons,
         never_owners: never_owners.into_iter().map(|found| found.value).collect(),
     }

@@ -138,6 +138,7 @@ fn word(origin: Origin) -> &'static str {
     match origin {
         Origin::Config => "config",
         Origin::Csv => "csv",
+        Origin::Ldap => "ldap",
         Origin::Rule => "rule",
     }
 }

@@ -147,6 +147,7 @@ pub fn people(settings: &Settings, catalogue: Option<&Catalogue>) -> Result<Peop
             let origin = match record.origin.as_str() {
                 "config" => Origin::Config,
                 "csv" => Origin::Csv,
+                "ldap" => Origin::Ldap,
                 _ => Origin::Rule,
             };
             let into = record.merged_into.map(PersonId);

@@ -7,6 +7,7 @@ pub mod csv;
 pub mod directory;
 mod error;
 mod id;
+pub mod ldap;
 mod snapshot;
 pub mod tags;
 

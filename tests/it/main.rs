@@ -12,6 +12,7 @@ mod hostile;
 mod imap_dovecot;
 mod journal_corpus;
 mod kill;
+mod ldap;
 mod mailbox;
 mod no_space;
 mod policies;

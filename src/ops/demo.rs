@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::directory::Known;
 use super::exit::{Exit, Failure};
 use super::output;
 use super::wiring::{self, Global, Running};
@@ -44,7 +45,8 @@ pub fn demo(dir: Option<PathBuf>) -> Result<Exit, Failure> {
     let settings = wiring::settings(&global)?;
     let running = Running::start(&settings, false, "demo")?;
     let catalogue = Catalogue::of(&wiring::layout_of(&settings.archive))?;
-    let known = Arc::new(wiring::people(&settings, Some(&catalogue))?);
+    let people = Ok(Arc::new(wiring::people(&settings, Some(&catalogue))?));
+    let known = Known { people, alarms: Vec::new() };
     let profile = settings.profiles.first().ok_or_else(|| Failure::usage("the demo's configuration has no profile"))?;
     output::line("$ gatepost once");
     let (report, exit) = runtime.block_on(once::one(&running, profile, &known));

@@ -1,18 +1,18 @@
 //! People from a real directory: OpenLDAP with the attributes of Active Directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use gatepost::base::secret::Secret;
 use gatepost::net::TlsMode;
-use gatepost::people::directory::Entry;
+use gatepost::people::directory::{Entry, Roster, Terms};
 use gatepost::people::ldap::{self, Disabled, LdapError, LdapOptions};
+use gatepost::people::{People, PeopleOptions};
 
-use crate::support::slapd::{PASSWORD, READER, SUFFIX, Setup, Slapd, account, group, user};
+use crate::support::slapd::{Cutter, PASSWORD, READER, SUFFIX, Setup, Slapd, account, group, user};
 
 const ANNA: &str = "00112233-4455-6677-8899-aabbccddeeff";
 const BOB: &str = "10112233-4455-6677-8899-aabbccddeeff";
@@ -125,7 +125,20 @@ async fn twenty_thousand_people_page_by_page() {
     let Some(slapd) = Slapd::start(&ldif) else { return };
     let started = Instant::now();
     let entries = ldap::load(&options(&slapd, TlsMode::Implicit)).await.unwrap();
-    eprintln!("20,000 people loaded in {:.2} s", started.elapsed().as_secs_f64());
+    let loaded = started.elapsed().as_secs_f64();
+    let nobody = HashSet::new();
+    let terms = Terms { now: jiff::Timestamp::now(), drop_max_percent: Some(20), never_owners: &nobody };
+    let first = Roster::renewed(None, "", &entries, &[], terms).unwrap().roster;
+    let roster = Roster::renewed(Some(&first), "", &entries, &[], terms).unwrap().roster;
+    let bytes = roster.to_json();
+    let directory = Some(Arc::new(Roster::parse(&bytes).unwrap()));
+    let people = People::build(&PeopleOptions { directory, ..PeopleOptions::default() }, &[]).unwrap();
+    assert_eq!(people.len(), 20_000);
+    eprintln!(
+        "20,000 people loaded in {loaded:.2} s; with roster ({} KiB) and snapshot in {:.2} s",
+        bytes.len() / 1024,
+        started.elapsed().as_secs_f64()
+    );
     assert_eq!(entries.len(), 20_000);
     assert!(entries.iter().all(|entry| entry.addresses.len() == 2));
     // Without pages the server stops at its limit: that is no list.
@@ -193,58 +206,6 @@ async fn disabled_accounts_are_left_out_when_told_to() {
     assert_eq!(names(&ldap::load(&skip).await.unwrap()), ["anna", "bob"]);
 }
 
-/// Between client and server: passes on so many bytes of what the server says, then is gone.
-struct Cutter {
-    port: u16,
-    bytes: Arc<AtomicU64>,
-    passed: Arc<AtomicU64>,
-    connections: Arc<AtomicUsize>,
-}
-
-impl Cutter {
-    fn before(server: u16) -> Cutter {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (bytes, passed) = (Arc::new(AtomicU64::new(u64::MAX)), Arc::new(AtomicU64::new(0)));
-        let connections = Arc::new(AtomicUsize::new(0));
-        let (limit, count, made) = (bytes.clone(), passed.clone(), connections.clone());
-        std::thread::spawn(move || {
-            for client in listener.incoming() {
-                let Ok(client) = client else { return };
-                made.fetch_add(1, Relaxed);
-                let server = TcpStream::connect(("127.0.0.1", server)).unwrap();
-                let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                std::thread::spawn(move || {
-                    let _ = std::io::copy(&mut from, &mut to);
-                    let _ = to.shutdown(Shutdown::Both);
-                });
-                let (mut from, mut to) = (server, client);
-                let (limit, count) = (limit.clone(), count.clone());
-                std::thread::spawn(move || {
-                    let mut left = limit.load(Relaxed);
-                    let mut buffer = [0; 4096];
-                    while left > 0 {
-                        let Ok(read @ 1..) = from.read(&mut buffer) else { break };
-                        let pass = left.min(read as u64);
-                        if to.write_all(&buffer[..pass as usize]).is_err() {
-                            break;
-                        }
-                        left -= pass;
-                        count.fetch_add(pass, Relaxed);
-                    }
-                    let _ = to.shutdown(Shutdown::Both);
-                    let _ = from.shutdown(Shutdown::Both);
-                });
-            }
-        });
-        Cutter { port, bytes, passed, connections }
-    }
-
-    fn cut_after(&self, bytes: u64) {
-        self.bytes.store(bytes, Relaxed);
-    }
-}
-
 #[tokio::test]
 async fn a_server_that_dies_in_the_middle_is_an_error_wherever_it_dies() {
     let Some(slapd) = Slapd::start(&three()) else { return };
@@ -252,14 +213,13 @@ async fn a_server_that_dies_in_the_middle_is_an_error_wherever_it_dies() {
     let options =
         LdapOptions { port: cutter.port, page_size: 2, exclude_groups: vec![], ..options(&slapd, TlsMode::None) };
     assert_eq!(ldap::load(&options).await.unwrap().len(), 3);
-    let all = cutter.passed.load(Relaxed);
+    let all = cutter.passed();
     for bytes in (0..all).step_by(7) {
         cutter.cut_after(bytes);
         let error = refused(&options).await;
         assert!(error.what.contains("ended the connection") || error.what.contains("no answer"), "{bytes}: {error}");
         assert!(!error.refused);
     }
-    assert!(cutter.connections.load(Relaxed) as u64 > all / 7);
     cutter.cut_after(u64::MAX);
     assert_eq!(ldap::load(&options).await.unwrap().len(), 3);
 }
@@ -301,4 +261,144 @@ async fn what_is_no_directory_is_named() {
         let error = refused(&options).await;
         assert!(error.what.contains(expected), "{says:?}: {error}");
     }
+}
+
+/// What Active Directory does and OpenLDAP cannot be brought to do: answers as written, one list for each request.
+fn scripted(answers: Vec<Vec<Vec<u8>>>) -> LdapOptions {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut client = listener.accept().unwrap().0;
+        for answer in answers {
+            let mut head = [0; 2];
+            client.read_exact(&mut head).unwrap();
+            let mut length = usize::from(head[1]);
+            if length & 0x80 != 0 {
+                let mut octets = vec![0; length & 0x7f];
+                client.read_exact(&mut octets).unwrap();
+                length = octets.iter().fold(0, |length, &octet| length << 8 | usize::from(octet));
+            }
+            let mut request = vec![0; length];
+            client.read_exact(&mut request).unwrap();
+            // The id is the first element: 02 01 id.
+            assert_eq!(request[..2], [2, 1]);
+            for content in answer {
+                client.write_all(&tlv(0x30, &[tlv(2, &request[2..3]), content].concat())).unwrap();
+            }
+        }
+        let _ = client.read_to_end(&mut Vec::new());
+    });
+    LdapOptions {
+        host: "127.0.0.1".into(),
+        port,
+        tls: TlsMode::None,
+        login: Some((READER.into(), Secret::new(PASSWORD.into()))),
+        ..LdapOptions::default()
+    }
+}
+
+fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+    [&[tag, 0x82], &length[..], content].concat()
+}
+
+fn octets(text: &str) -> Vec<u8> {
+    tlv(4, text.as_bytes())
+}
+
+fn done(tag: u8, code: u8, said: &str) -> Vec<u8> {
+    tlv(tag, &[tlv(10, &[code]), octets(""), octets(said)].concat())
+}
+
+fn bound() -> Vec<Vec<u8>> {
+    vec![done(0x61, 0, "")]
+}
+
+fn found(dn: &str, attributes: &[(&str, &[&[u8]])]) -> Vec<u8> {
+    let attribute = |(name, values): &(&str, &[&[u8]])| {
+        let values: Vec<u8> = values.iter().flat_map(|value| tlv(4, value)).collect();
+        tlv(0x30, &[octets(name), tlv(0x31, &values)].concat())
+    };
+    let attributes: Vec<u8> = attributes.iter().flat_map(attribute).collect();
+    tlv(0x64, &[octets(dn), tlv(0x30, &attributes)].concat())
+}
+
+fn root() -> Vec<Vec<u8>> {
+    let contexts: &[&[u8]] = &[b"DC=corp,DC=example", b"CN=Configuration,DC=corp,DC=example"];
+    let root = found("", &[("defaultNamingContext", &contexts[..1]), ("namingContexts", contexts)]);
+    vec![root, done(0x65, 0, "")]
+}
+
+fn reference(url: &str) -> Vec<u8> {
+    tlv(0x73, &octets(url))
+}
+
+/// The end of a page; without a cookie it is the last.
+fn page(cookie: &str) -> Vec<u8> {
+    let value = tlv(0x30, &[tlv(2, &[0]), octets(cookie)].concat());
+    let control = tlv(0x30, &[octets("1.2.840.113556.1.4.319"), tlv(4, &value)].concat());
+    [done(0x65, 0, ""), tlv(0xa0, &control)].concat()
+}
+
+const GUID: &[u8] = b"0123456789abcdef";
+
+#[tokio::test]
+async fn active_directory_gives_long_attributes_in_parts_and_refers_to_itself() {
+    let first: &[&[u8]] = &[b"SMTP:anna@corp.example", b"smtp:a1@corp.example"];
+    let anna = found(
+        "CN=Anna,DC=corp,DC=example",
+        &[("objectGUID", &[GUID]), ("proxyAddresses", &[]), ("proxyAddresses;range=0-1", first)],
+    );
+    let bob =
+        found("CN=Bob,DC=corp,DC=example", &[("objectGUID", &[b"\xff123456789abcdef"]), ("mail", &[b"b@c.example"])]);
+    let part = |range: &str, value: &[u8]| {
+        let name = format!("proxyAddresses;range={range}");
+        vec![found("CN=Anna,DC=corp,DC=example", &[(name.as_str(), &[value])]), done(0x65, 0, "")]
+    };
+    let own = reference("ldap://ForestDnsZones.corp.example/DC=ForestDnsZones,DC=corp,DC=example");
+    let options = scripted(vec![
+        bound(),
+        root(),
+        vec![anna, page("more")],
+        vec![bob, own, page("")],
+        part("2-2", b"smtp:a2@corp.example"),
+        part("3-*", b"smtp:a3@corp.example"),
+    ]);
+    let entries = ldap::load(&options).await.unwrap();
+    let anna = entries.iter().find(|entry| entry.key == "33323130-3534-3736-3839-616263646566").unwrap();
+    let addresses: Vec<_> = anna.addresses.iter().map(|address| address.local()).collect();
+    assert_eq!((addresses, entries.len()), (vec!["a1", "a2", "a3", "anna"], 2));
+}
+
+#[tokio::test]
+async fn half_a_list_is_never_a_list() {
+    let anna = || found("CN=Anna,DC=corp,DC=example", &[("objectGUID", &[GUID]), ("mail", &[b"anna@corp.example"])]);
+    let notice = tlv(0x30, &[tlv(2, &[0]), done(0x78, 52, "the server is going down")].concat());
+    let without_key = found("CN=Bob,DC=corp,DC=example", &[("mail", &[b"bob@corp.example"])]);
+    for (answers, expected) in [
+        (vec![anna(), done(0x65, 0, "")], "without saying whether it is the last"),
+        (vec![anna(), done(0x65, 51, "try later")], "busy (51): try later"),
+        (vec![anna(), done(0x65, 4, "")], "size limit exceeded (4)"),
+        (vec![anna(), done(0x65, 3, "")], "time limit exceeded (3)"),
+        (vec![anna(), reference("ldap://b.example/DC=b,DC=corp,DC=example"), page("")], "elsewhere: ldap://b.example/"),
+        (vec![anna(), without_key, page("")], "CN=Bob,DC=corp,DC=example has neither objectGUID nor entryUUID"),
+        (vec![anna(), page("more")], "busy (51)"),
+    ] {
+        let more = vec![done(0x65, 51, "")];
+        let error = refused(&scripted(vec![bound(), root(), answers, more])).await;
+        assert!(error.what.contains(expected), "{expected}: {error}");
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || listener.accept().unwrap().0.write_all(&notice));
+    let error = refused(&LdapOptions { port, ..scripted(vec![]) }).await;
+    assert!(error.what.contains("ends the connection: the server is going down"), "{error}");
+}
+
+#[tokio::test]
+async fn active_directory_says_in_numbers_why_a_login_is_refused() {
+    let said = "80090308: LdapErr: DSID-0C09044E, comment: AcceptSecurityContext error, data 775, v2580\0";
+    let error = refused(&scripted(vec![vec![done(0x61, 49, said)]])).await;
+    assert!(error.refused && error.what.contains("data 775"), "{error}");
+    assert!(error.hint.unwrap().starts_with("the account is locked"));
 }

@@ -15,6 +15,7 @@ mod kill;
 mod ldap;
 mod mailbox;
 mod no_space;
+mod people_ldap;
 mod policies;
 mod pop3;
 mod quarantine;

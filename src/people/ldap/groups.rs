@@ -4,6 +4,7 @@
 //! membership (1.2.840.113556.1.4.1941) exists nowhere else, and what does not know it answers with nobody instead of
 //! an error. An account's primary group (`Domain Users`) is no attribute of the group anywhere and is not seen.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use ldap3::Scope;
@@ -45,11 +46,10 @@ pub(super) async fn memberships<'w>(
         // Groups may hold each other.
         let mut seen: HashSet<usize> = open.iter().copied().collect();
         while let Some(at) = open.pop() {
-            if !members.contains_key(&at) {
-                let group = read(directory, &groups[at].dn).await?;
-                members.insert(at, group);
-            }
-            let Some(group) = members.get(&at) else { continue };
+            let group = match members.entry(at) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => place.insert(read(directory, &groups[at].dn).await?),
+            };
             for dn in MEMBERS.iter().flat_map(|attribute| group.texts(attribute)) {
                 let dn = dn_key(dn);
                 match by_dn.get(&dn) {
@@ -111,18 +111,17 @@ async fn read(directory: &mut Directory<'_>, dn: &str) -> Result<Object, LdapErr
 /// One form for the spellings of a DN that directories mix: case, and blanks around separators.
 pub(super) fn dn_key(dn: &str) -> String {
     let mut key = String::with_capacity(dn.len());
-    let mut escaped = false;
+    let (mut escaped, mut after_separator) = (false, false);
     for c in dn.trim().chars().flat_map(char::to_lowercase) {
-        let is_separator = !escaped && matches!(c, ',' | '=' | '+');
-        if is_separator {
-            // A blank that is escaped belongs to the value.
-            while key.ends_with(' ') && !key.ends_with("\\ ") {
-                key.pop();
-            }
+        if c == ' ' && after_separator {
+            continue;
         }
-        if !(c == ' ' && !escaped && key.ends_with([',', '=', '+']) && !key.ends_with("\\,")) {
-            key.push(c);
+        after_separator = !escaped && matches!(c, ',' | '=' | '+');
+        // A blank that is escaped belongs to the value.
+        while after_separator && key.ends_with(' ') && !key.ends_with("\\ ") {
+            key.pop();
         }
+        key.push(c);
         escaped = c == '\\' && !escaped;
     }
     key

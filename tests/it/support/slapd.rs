@@ -3,9 +3,11 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::dovecot::{free_port, write_certificates};
@@ -157,6 +159,61 @@ impl Slapd {
 impl Drop for Slapd {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Between client and server: passes on so many bytes of what the server says, then is gone.
+pub struct Cutter {
+    pub port: u16,
+    bytes: Arc<AtomicU64>,
+    passed: Arc<AtomicU64>,
+}
+
+impl Cutter {
+    pub fn before(server: u16) -> Cutter {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (bytes, passed) = (Arc::new(AtomicU64::new(u64::MAX)), Arc::new(AtomicU64::new(0)));
+        let (limit, count) = (bytes.clone(), passed.clone());
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let Ok(client) = client else { return };
+                let server = TcpStream::connect(("127.0.0.1", server)).unwrap();
+                let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+                let (mut from, mut to) = (server, client);
+                let (limit, count) = (limit.clone(), count.clone());
+                std::thread::spawn(move || {
+                    let mut left = limit.load(Relaxed);
+                    let mut buffer = [0; 4096];
+                    while left > 0 {
+                        let Ok(read @ 1..) = from.read(&mut buffer) else { break };
+                        let pass = left.min(read as u64);
+                        if to.write_all(&buffer[..pass as usize]).is_err() {
+                            break;
+                        }
+                        left -= pass;
+                        count.fetch_add(pass, Relaxed);
+                    }
+                    let _ = to.shutdown(Shutdown::Both);
+                    let _ = from.shutdown(Shutdown::Both);
+                });
+            }
+        });
+        Cutter { port, bytes, passed }
+    }
+
+    /// Of each connection that begins now.
+    pub fn cut_after(&self, bytes: u64) {
+        self.bytes.store(bytes, Relaxed);
+    }
+
+    /// Bytes that the server has said so far.
+    pub fn passed(&self) -> u64 {
+        self.passed.load(Relaxed)
     }
 }
 

@@ -317,17 +317,12 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
         Command::Run => run::run(global),
         Command::Status { json } => status::status(global, json),
         Command::Explain { file, profile, json } => explain::explain(global, &file, profile.as_deref(), json),
-    /// Ask the directory now, and show what has changed
-    Refresh {
-        /// Take the list although many people are missing in it
-        #[arg(long)]
-        accept_drop: bool,
-        #[arg(long)]
-        json: bool,
-    },
         Command::People { command: None, json } => people::people(global, json),
         Command::People { command: Some(PeopleCommand::Merge { from, into, json: own }), json } => {
             people::merge(global, &from, &into, own || json)
+        }
+        Command::People { command: Some(PeopleCommand::Refresh { accept_drop, json: own }), json } => {
+            directory::refresh(global, accept_drop, own || json)
         }
         Command::Quarantine { command } => match command {
             QuarantineCommand::List { json } => quarantine::list(global, json),

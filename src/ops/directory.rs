@@ -14,8 +14,9 @@ use serde_json::json;
 use super::exit::{Exit, Failure};
 use super::output;
 use super::status::DirectoryStatus;
-use super::wiring::{self, Global};
-use crate::archive::Catalogue;
+use super::wiring::{self, Global, Running};
+use crate::agent::route;
+use crate::archive::{Catalogue, Core, PersonRecord};
 use crate::base::fsio::Fs;
 use crate::config::{LdapSettings, Settings};
 use crate::people::directory::{Archived, Difference, Refused, Renewed, Roster, Terms};
@@ -30,6 +31,25 @@ const SHOWN_MAX: usize = 20;
 pub struct Known {
     pub people: Result<Arc<People>, Failure>,
     pub alarms: Vec<String>,
+    /// Those who have an archive, as a new list of the directory has them: for the archive's own records, by which a
+    /// lost list finds its archives again.
+    pub records: Vec<PersonRecord>,
+}
+
+impl Known {
+    pub fn of(people: People) -> Known {
+        Known { people: Ok(Arc::new(people)), alarms: Vec::new(), records: Vec::new() }
+    }
+
+    /// Records in the archive what is new about its people.
+    pub async fn record(&self, running: &Running) -> Result<(), Failure> {
+        if !self.records.is_empty() {
+            let records = self.records.clone();
+            let put = move |core: &mut Core| core.put_people(records).and_then(|_| core.close());
+            running.agent.archive.call(put).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Asks the directory when its list is old, for all profiles of a process together.
@@ -50,8 +70,7 @@ impl Keeper {
     pub async fn known(&self, settings: &Settings) -> Result<Known, Failure> {
         let catalogue = Catalogue::of(&wiring::layout_of(&settings.archive))?;
         let Some(directory) = &settings.directory else {
-            let people = wiring::people(settings, Some(&catalogue))?;
-            return Ok(Known { people: Ok(Arc::new(people)), alarms: Vec::new() });
+            return Ok(Known::of(wiring::people(settings, Some(&catalogue))?));
         };
         let mut last = self.last.lock().await;
         let kept = kept(settings)?;
@@ -69,6 +88,7 @@ impl Keeper {
             }
         };
         let mut alarms = Vec::new();
+        let is_new = matches!(asked, Some(Ok(_)));
         let roster = match (asked, kept) {
             (None, kept) => kept,
             (Some(Ok(renewed)), _) => {
@@ -85,12 +105,34 @@ impl Keeper {
             }
             (Some(Err(failure)), None) => {
                 let what = format!("{}; there is no earlier list of people, so nothing was downloaded", failure.what);
-                return Ok(Known { people: Err(Failure { what, ..failure }), alarms });
+                return Ok(Known { people: Err(Failure { what, ..failure }), alarms, records: Vec::new() });
             }
         };
         let people = wiring::people_with(settings, Some(&catalogue), roster.map(Arc::new))?;
-        Ok(Known { people: Ok(Arc::new(people)), alarms })
+        let records = if is_new { records(&people, &catalogue)? } else { Vec::new() };
+        Ok(Known { alarms, records, ..Known::of(people) })
     }
+}
+
+/// What the archive should know of those of its people whom the directory lists.
+fn records(people: &People, catalogue: &Catalogue) -> Result<Vec<PersonRecord>, Failure> {
+    let tenures = people.tenures();
+    let mut records = Vec::new();
+    for known in catalogue.persons()?.into_iter().filter(|known| known.merged_into.is_none()) {
+        let id = PersonId(known.person);
+        let (Some(key), Some(person)) = (people.key(&id), people.get(&id)) else { continue };
+        let mut record = PersonRecord { key: Some(key.to_owned()), ..route::record_of(person) };
+        if person.addresses.is_empty() {
+            record.origin = "ldap".into();
+        }
+        for (address, tenure) in tenures.get(&id).into_iter().flatten() {
+            record.addresses.push(address.to_string());
+            let (from, until) = (tenure.from, tenure.until);
+            record.tenures.push(crate::archive::Tenure { address: address.to_string(), from, until });
+        }
+        records.push(record);
+    }
+    Ok(records)
 }
 
 fn file(settings: &Settings) -> PathBuf {
@@ -186,7 +228,8 @@ fn archives(settings: &Settings, catalogue: Option<&Catalogue>) -> Result<Vec<Ar
     for record in catalogue.map(Catalogue::persons).transpose()?.unwrap_or_default() {
         if record.person != UNASSIGNED {
             let addresses = record.addresses.iter().filter_map(|text| crate::base::address::Address::parse(text));
-            archives.push(Archived { id: PersonId(record.person.clone()), key: None, addresses: addresses.collect() });
+            let addresses = addresses.collect();
+            archives.push(Archived { id: PersonId(record.person.clone()), key: record.key, addresses });
         }
     }
     Ok(archives)

@@ -81,6 +81,7 @@ async fn all(
     keeper: &Keeper,
 ) -> Result<(Vec<ProfileReport>, Exit), Failure> {
     let known = keeper.known(settings).await?;
+    known.record(running).await?;
     let cycles = profiles.iter().map(|profile| one(running, profile, &known));
     let mut exit = Exit::Ok;
     let mut reports = Vec::new();

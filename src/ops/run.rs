@@ -74,7 +74,12 @@ async fn forever(running: &Running, settings: &Settings, keeper: &Keeper, profil
     loop {
         ticks.tick().await;
         match keeper.known(settings).await {
-            Ok(fresh) => known = Some(fresh),
+            Ok(fresh) => {
+                if let Err(failure) = fresh.record(running).await {
+                    tracing::error!(error = failure.what, "the archive's records of people could not be renewed");
+                }
+                known = Some(fresh);
+            }
             // The last good ones serve until the file is mended.
             Err(failure) => tracing::error!(error = failure.what, "the people could not be read"),
         }

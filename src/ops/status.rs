@@ -19,7 +19,7 @@ struct Status {
 }
 
 #[derive(Serialize)]
-pub(super) struct DirectoryStatus {
+pub struct DirectoryStatus {
     pub source: String,
     pub people: usize,
     /// `None`: never.

@@ -150,14 +150,18 @@ impl People {
             for _ in 0..merged.len() {
                 id = into.get(id).copied().unwrap_or(id);
             }
-            for owner in self.owners.values_mut().chain(self.legacy.values_mut()) {
-                if *owner == one.from.id {
-                    *owner = id.clone();
-                }
+            let timed = self.tenures.values_mut().flatten().map(|(_, owner)| owner);
+            let always = self.owners.values_mut().chain(self.ruled.values_mut()).chain(self.legacy.values_mut());
+            for owner in always.chain(timed).filter(|owner| **owner == one.from.id) {
+                *owner = id.clone();
             }
-            for person in self.persons.remove(&one.from.id).into_iter().chain([one.from.clone()]) {
+            if let Some(key) = self.keys.remove(&one.from.id) {
+                self.keys.entry(id.clone()).or_insert(key);
+            }
+            if let Some(person) = self.persons.remove(&one.from.id) {
                 self.adopt(Person { id: id.clone(), name: None, ..person });
             }
+            self.adopt_as(Person { id: id.clone(), name: None, ..one.from.clone() }, true);
         }
         self
     }
@@ -169,6 +173,17 @@ impl People {
     /// The directory's key of a person that it lists, or listed.
     pub fn key(&self, id: &PersonId) -> Option<&str> {
         self.keys.get(id).map(String::as_str)
+    }
+
+    /// The addresses that the directory gave to somebody for a time only.
+    pub fn tenures(&self) -> HashMap<&PersonId, Vec<(&Address, &Tenure)>> {
+        let mut found: HashMap<&PersonId, Vec<(&Address, &Tenure)>> = HashMap::new();
+        for (address, tenures) in &self.tenures {
+            for (tenure, id) in tenures.iter().filter(|(tenure, _)| tenure.from.is_some() || tenure.until.is_some()) {
+                found.entry(id).or_default().push((address, tenure));
+            }
+        }
+        found
     }
 
     /// Sorted by id; each address with its origin.
@@ -186,6 +201,11 @@ impl People {
 
     /// Takes a person in, with those addresses that are still free.
     fn adopt(&mut self, person: Person) {
+        self.adopt_as(person, false);
+    }
+
+    /// `weakly`: with addresses that count only where nobody is given them, as those of a rule do.
+    fn adopt_as(&mut self, person: Person, weakly: bool) {
         let Person { id, name, addresses, legacy, groups } = person;
         let mine = self.persons.entry(id.clone()).or_insert_with(|| Person {
             id: id.clone(),
@@ -207,19 +227,24 @@ impl People {
             }
         }
         for (address, origin) in addresses {
-            let is_by_rule = origin == Origin::Rule;
+            let is_weak = weakly || origin == Origin::Rule;
             let is_elsewhere = |owner: &PersonId| *owner != id;
-            let held = self.tenures.get(&address).and_then(|tenures| tenures.iter().find(|(t, _)| t.until.is_none()));
             if self.owners.get(&address).is_some_and(is_elsewhere)
-                || is_by_rule && self.ruled.get(&address).is_some_and(is_elsewhere)
+                || is_weak && self.ruled.get(&address).is_some_and(is_elsewhere)
             {
                 continue;
             }
-            if !is_by_rule || !held.is_some_and(|(_, owner)| is_elsewhere(owner)) {
+            let tenures = self.tenures.get(&address);
+            let held = tenures.and_then(|tenures| tenures.iter().find(|(tenure, _)| tenure.until.is_none()));
+            if !is_weak || !held.is_some_and(|(_, owner)| is_elsewhere(owner)) {
                 mine.addresses.entry(address.clone()).or_insert(origin);
             }
-            let owners = if is_by_rule { &mut self.ruled } else { &mut self.owners };
-            owners.insert(address, id.clone());
+            match origin {
+                _ if is_weak => drop(self.ruled.insert(address, id.clone())),
+                Origin::Config | Origin::Csv | Origin::Rule => drop(self.owners.insert(address, id.clone())),
+                // Its tenures say when.
+                Origin::Ldap => {}
+            }
         }
     }
 

@@ -297,3 +297,34 @@ fn the_directory_stands_between_the_csv_and_the_rule() {
     assert!(people.get(&PersonId("b@corp.example".into())).unwrap().addresses.is_empty());
     assert_eq!(people.key(&PersonId("bob@corp.example".into())), Some("b"));
 }
+
+#[test]
+fn who_was_merged_takes_the_directorys_addresses_along() {
+    let steps: [&[(&str, &[&str])]; 2] = [
+        &[("a", &["anna@corp.example"]), ("b", &["bob@corp.example", "sales@corp.example"])],
+        &[
+            ("a", &["anna@corp.example", "sales@corp.example"]),
+            ("b", &["bob@corp.example"]),
+            ("c", &["c@corp.example"]),
+        ],
+    ];
+    let mut options = options(&["corp.example"], vec![]);
+    options.directory = Some(roster(&steps).into());
+    let build = || People::build(&options, &[]).unwrap();
+    // As the archive recorded them once: an address of theirs is somebody else's by now.
+    let recorded =
+        person("bob@corp.example", Origin::Ldap, &["bob@corp.example", "sales@corp.example", "b@corp.example"]);
+    let people = build().joined(&[Merged { from: recorded, into: PersonId("c@corp.example".into()) }]);
+    let carl = owner("c@corp.example");
+    assert_eq!(people.who(&address("bob@corp.example"), day_of(9)), carl);
+    assert_eq!(people.who(&address("sales@corp.example"), day_of(0)), carl);
+    assert_eq!(people.who(&address("sales@corp.example"), day_of(1)), owner("anna@corp.example"));
+    assert_eq!(people.who(&address("b@corp.example"), day_of(1)), carl, "nobody is given it");
+    assert_eq!(people.key(&PersonId("c@corp.example".into())), Some("c"));
+    let tenures = people.tenures();
+    let shown: Vec<_> = tenures[&PersonId("c@corp.example".into())]
+        .iter()
+        .map(|(address, tenure)| (address.as_str(), tenure.until))
+        .collect();
+    assert_eq!(shown, [("sales@corp.example", Some(day_of(1)))]);
+}

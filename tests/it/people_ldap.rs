@@ -119,6 +119,26 @@ fn a_marriage_does_not_split_an_archive() {
     let addresses: Vec<_> =
         anna["addresses"].as_array().unwrap().iter().map(|entry| entry["address"].clone()).collect();
     assert_eq!((addresses, &anna["addresses"][0]["origin"]), (vec!["anna.wed@corp.example".into()], &"ldap".into()));
+    // The archive's own records know the key: a list that was lost finds her again.
+    std::fs::remove_file(world.agent.archive().join("people-ldap.json")).unwrap();
+    world.deliver("lost", "anna.wed@corp.example");
+    world.agent.once(0);
+    assert_eq!(world.filed()[2], ("lost".to_owned(), "anna.maiden@corp.example".to_owned()));
+}
+
+#[test]
+fn who_was_merged_stays_merged_whatever_the_directory_says() {
+    let people = user("Anna", ANNA, &["mail: anna@corp.example"]) + &user("Bob", BOB, &["mail: bob@corp.example"]);
+    let Some(world) = World::new(&people) else { return };
+    world.deliver("one", "anna@corp.example");
+    world.deliver("two", "bob@corp.example");
+    world.agent.once(0);
+    world.agent.json(&["people", "merge", "bob@corp.example", "anna@corp.example", "--json"], 0);
+    world.slapd.modify(&change("Bob", "add: proxyAddresses\nproxyAddresses: smtp:b.new@corp.example\n"));
+    world.deliver_later("three", "b.new@corp.example");
+    world.agent.once(0);
+    let anna = "anna@corp.example";
+    assert_eq!(world.filed(), pairs(&[("one", anna), ("three", anna), ("two", anna)]));
 }
 
 #[test]

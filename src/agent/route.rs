@@ -255,7 +255,8 @@ impl<'a> Router<'a> {
 
     fn is_by_rule(&self, id: &PersonId) -> bool {
         let by_rule = |person: &Person| person.addresses.values().all(|origin| *origin == Origin::Rule);
-        self.people.get(id).is_some_and(by_rule)
+        // Somebody whom the directory listed once may have no address left, and is known all the same.
+        self.people.key(id).is_none() && self.people.get(id).is_some_and(by_rule)
     }
 
     /// Whether a sender of ours gets no Sent copy; notes what is to be flagged.
@@ -397,7 +398,9 @@ fn received_by(recipient: &Recipient) -> impl Iterator<Item = Claim<'_>> {
 
 /// A person for the archive's records.
 pub fn record_of(person: &Person) -> PersonRecord {
-    let origin = person.addresses.values().next().copied().unwrap_or(Origin::Config);
+    // What a rule found first and somebody listed later is no longer the rule's.
+    let listed = person.addresses.values().find(|origin| **origin != Origin::Rule);
+    let origin = listed.or(person.addresses.values().next()).copied().unwrap_or(Origin::Config);
     PersonRecord {
         person: person.id.0.clone(),
         name: person.name.clone(),
@@ -405,6 +408,7 @@ pub fn record_of(person: &Person) -> PersonRecord {
         origin: match origin {
             Origin::Config => "config",
             Origin::Csv => "csv",
+            Origin::Ldap => "ldap",
             Origin::Rule => "rule",
         }
         .into(),

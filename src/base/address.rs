@@ -64,6 +64,16 @@ pub fn normalise_domain(domain: &str) -> Option<String> {
     }
 }
 
+/// Only from the one form: what was written by hand goes through [`Address::parse`].
+impl<'de> serde::Deserialize<'de> for Address {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Address, D::Error> {
+        let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+        Address::parse(&text)
+            .filter(|address| address.as_str() == text)
+            .ok_or_else(|| serde::de::Error::custom(format!("{text:?} is no normalised mail address")))
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -25,6 +25,7 @@ pub const PEOPLE: Keys = Keys {
         "journal_addresses",
         "ndr_addresses",
         "person",
+        "ldap",
         "scope",
         "include_people",
         "include_groups",
@@ -36,6 +37,31 @@ pub const PEOPLE: Keys = Keys {
         "unauthenticated_sender",
         "create_max_per_item",
         "clear_text",
+    ],
+    later: &[],
+};
+
+pub const PEOPLE_LDAP: Keys = Keys {
+    table: "people.ldap",
+    known: &[
+        "url",
+        "starttls",
+        "ca_file",
+        "allow_plaintext",
+        "bind_dn",
+        "password",
+        "base",
+        "filter",
+        "page_size",
+        "timeout",
+        "mail_attributes",
+        "name_attribute",
+        "disabled",
+        "include_groups",
+        "exclude_groups",
+        "groups",
+        "refresh",
+        "people_drop_max",
     ],
     later: &[],
 };
@@ -80,7 +106,7 @@ pub const PROFILE: Keys = Keys {
 
 /// All tables that have a header of their own.
 pub const TABLES: &[&Keys] =
-    &[&TOP, &ARCHIVE, &PEOPLE, &PERSON, &PROFILE, &PROFILE_IMAP, &PROFILE_POP3, &PROFILE_GATEWAY];
+    &[&TOP, &ARCHIVE, &PEOPLE, &PEOPLE_LDAP, &PERSON, &PROFILE, &PROFILE_IMAP, &PROFILE_POP3, &PROFILE_GATEWAY];
 
 /// The tables of [`PROFILE`] that say where mail comes from; a profile has exactly one.
 pub const SOURCES: &[&str] = &["imap", "ews", "pop3", "gateway"];

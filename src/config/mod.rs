@@ -6,6 +6,7 @@
 mod doc;
 mod error;
 pub mod keys;
+mod ldap;
 mod policies;
 mod profile;
 mod raw;
@@ -25,6 +26,7 @@ use crate::agent::{Expect, Role};
 use crate::journal::DecodeOptions;
 use crate::net::TlsMode;
 use crate::people::PeopleOptions;
+use crate::people::ldap::LdapOptions;
 use crate::sources::SourceOptions;
 use crate::sources::imap::options::{ImapAuth, ImapOptions};
 use crate::sources::pop3::options::{Pop3Auth, Pop3Options};
@@ -43,12 +45,25 @@ pub struct Settings {
     pub file: PathBuf,
     pub archive: ArchiveSettings,
     pub people: PeopleOptions,
+    pub directory: Option<LdapSettings>,
     /// Of `[people]`: what holds where a profile says nothing else, and for mail of profiles that are gone.
     pub policies: Policies,
     pub decode: DecodeOptions,
     pub profiles: Vec<ProfileSettings>,
     /// What deserves a word without being a mistake (a literal password, a cut mailbox ID).
     pub notices: Vec<String>,
+}
+
+/// The directory that people come from, before the password was fetched.
+#[derive(Clone, Debug)]
+pub struct LdapSettings {
+    /// Without the login.
+    options: LdapOptions,
+    login: Option<(String, SecretRef)>,
+    /// A list that is younger is not asked for anew.
+    pub refresh: Duration,
+    /// Percent of the people whose absence makes a list be refused.
+    pub people_drop_max: u32,
 }
 
 #[derive(Clone, Debug)]

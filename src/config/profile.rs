@@ -356,7 +356,7 @@ fn host(table: &Table<'_, '_>) -> Option<String> {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+pub fn is_loopback(host: &str) -> bool {
     match host.parse::<IpAddr>() {
         Ok(ip) => ip.to_canonical().is_loopback(),
         Err(_) => host.eq_ignore_ascii_case("localhost"),
@@ -393,7 +393,7 @@ fn mailbox_id(table: &Table<'_, '_>, hint: &str) -> Option<String> {
     Some(local.to_owned())
 }
 
-fn no_controls(table: &Table<'_, '_>, key: &str, text: &str) -> Option<String> {
+pub fn no_controls(table: &Table<'_, '_>, key: &str, text: &str) -> Option<String> {
     if text.contains(char::is_control) {
         table.wrong(key, "holds a control character", "write it in one line");
         return None;

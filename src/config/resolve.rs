@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::doc::Doc;
 use super::error::ConfigErrors;
 use super::raw::{Found, Table};
-use super::{ArchiveSettings, Settings, keys, policies, profile};
+use super::{ArchiveSettings, Settings, keys, ldap, policies, profile};
 use crate::agent::policies::Policies;
 use crate::base::address::{Address, normalise_domain};
 use crate::base::units::parse_size;
@@ -39,7 +39,9 @@ pub fn settings(doc: Doc<'_>, tree: &Spanned<DeTable<'_>>, file: &Path) -> Resul
         }
     };
     let (mut policies, mut decode) = (Policies::default(), DecodeOptions::default());
+    let mut directory = None;
     let people = top.table("people", &keys::PEOPLE).map(|table| {
+        directory = table.table("ldap", &keys::PEOPLE_LDAP).and_then(|table| ldap::ldap(&table, folder));
         policies = policies::policies(&table, &policies);
         decode.clear_text = policies::clear_text(&table).unwrap_or_default();
         let journal_addresses = addresses(&table, "journal_addresses");
@@ -64,7 +66,7 @@ pub fn settings(doc: Doc<'_>, tree: &Spanned<DeTable<'_>>, file: &Path) -> Resul
         unreachable!("no archive and no mistake");
     };
     let people = people.unwrap_or_default();
-    Ok(Settings { file: file.to_owned(), archive, people, policies, decode, profiles, notices })
+    Ok(Settings { file: file.to_owned(), archive, people, directory, policies, decode, profiles, notices })
 }
 
 /// A path as the file has it, made absolute.
@@ -123,6 +125,7 @@ fn people(table: &Table<'_, '_>, folder: &Path, journal_addresses: Vec<Found<Add
         internal_domains,
         domain_aliases: domain_aliases(table),
         csv: path(table, "csv", folder),
+        directory: None,
         persons,
         never_owners: never_owners.into_iter().map(|found| found.value).collect(),
     }

@@ -621,3 +621,50 @@ fn pop3_and_a_mailstore_gateway_are_sources() {
     );
     assert!(read(&both).unwrap_err().to_string().contains("is polled by profile \"journal\" already"));
 }
+
+/// [`MINIMAL`] with a directory.
+fn with_ldap(lines: &str) -> Result<Settings, String> {
+    read(&format!("{MINIMAL}\n[people.ldap]\n{lines}\n"))
+}
+
+#[test]
+fn a_directory_needs_little() {
+    let settings = with_ldap("url = \"ldaps://DC1.corp.example\"").unwrap();
+    let directory = settings.directory.unwrap();
+    assert_eq!(directory.source(), "ldaps://dc1.corp.example:636");
+    assert_eq!((directory.refresh, directory.people_drop_max), (Duration::from_secs(900), 20));
+    let options = directory.options().unwrap();
+    assert!(options.login.is_none() && options.base.is_empty());
+    let lines = "url = \"ldap://[::1]:1389/\"\nbase = \"ou=people,dc=corp,dc=example\"\nbind_dn = \"cn=reader\"\n\
+                 password = { env = \"GATEPOST_TEST_NOT_SET\" }\nmail_attributes = [\"mail\", \"mailAlternateAddress\"]\n\
+                 disabled = \"skip\"\nexclude_groups = [\"Left\"]";
+    let directory = with_ldap(lines).unwrap().directory.unwrap();
+    assert_eq!(directory.source(), "ldap://[::1]:1389");
+    assert!(directory.options().unwrap_err().what.contains("GATEPOST_TEST_NOT_SET is not set"));
+    let plain = with_ldap("url = \"ldap://dc1.corp.example\"\nstarttls = true").unwrap().directory.unwrap();
+    assert_eq!(plain.options().unwrap().tls, TlsMode::StartTls);
+}
+
+#[test]
+fn mistakes_about_a_directory_are_all_told() {
+    for (lines, expected) in [
+        ("", "people → ldap → url: is missing"),
+        ("url = \"dc1.corp.example\"", "is no URL"),
+        ("url = \"https://dc1.corp.example\"", "is neither ldaps:// nor ldap://"),
+        ("url = \"ldaps://dc1.corp.example/dc=corp\"", "holds more than a server"),
+        ("url = \"ldaps://dc1.corp.example:x\"", "has no port after the colon"),
+        ("url = \"ldaps://\"", "does not name a server"),
+        ("url = \"ldap://dc1.corp.example\"", "in clear text to dc1.corp.example"),
+        ("url = \"ldaps://dc\"\nstarttls = true", "stands beside ldaps://"),
+        ("url = \"ldaps://dc\"\nbind_dn = \"cn=reader\"", "people → ldap → password: is missing"),
+        ("url = \"ldaps://dc\"\npassword = { env = \"X\" }", "stands without bind_dn"),
+        ("url = \"ldaps://dc\"\nfilter = \"(&(mail=*)\"", "is not a search filter"),
+        ("url = \"ldaps://dc\"\nmail_attributes = []", "is empty, so that nobody would have an address"),
+        ("url = \"ldaps://dc\"\npeople_drop_max = 0", "0 is out of bounds"),
+        ("url = \"ldaps://dc\"\nbind = \"x\"", "did you mean `bind_dn`?"),
+    ] {
+        let text = with_ldap(lines).map(|_| String::new()).unwrap_or_else(|text| text);
+        assert!(text.contains(expected), "{lines}: {text}");
+    }
+    assert!(with_ldap("url = \"ldap://dc\"\nallow_plaintext = true").is_ok());
+}

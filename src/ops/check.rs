@@ -2,14 +2,16 @@
 //! hint. Changes nothing.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::json;
 
+use super::directory;
 use super::exit::{Exit, Failure};
 use super::output;
 use super::wiring::{self, Global};
 use crate::archive::{Catalogue, Gateway, Layout, Reader};
-use crate::config::{ProfileSettings, Settings};
+use crate::config::{LdapSettings, ProfileSettings, Settings};
 use crate::people::People;
 use crate::sources::{AnySource, Finding, Level};
 
@@ -30,6 +32,13 @@ pub fn check(global: &Global, profile: Option<&str>, as_json: bool) -> Result<Ex
     groups.push(("gatepost".into(), general));
     let runtime = wiring::runtime()?;
     let mut exit = Exit::Ok;
+    if let Some(asked) = &settings.directory {
+        let findings = runtime.block_on(directory(&settings, asked));
+        if findings.iter().any(|finding| finding.level == Level::Failed) {
+            exit = Exit::Gateway;
+        }
+        groups.push(("directory".into(), findings));
+    }
     for settings in profiles {
         let mut findings = match settings.source_options() {
             Ok(options) => runtime.block_on(AnySource::findings(&options)),
@@ -175,9 +184,39 @@ fn network_file_system(path: &Path) -> Option<String> {
     is_network.then_some(kind)
 }
 
+/// Asks the directory as a cycle would. A list that is kept makes its failure a warning: mail goes on.
+async fn directory(settings: &Settings, asked: &LdapSettings) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let kept = match directory::kept(settings) {
+        Ok(kept) => kept,
+        Err(failure) => return vec![finding(Level::Failed, "people", &failure.what, failure.hint.as_deref())],
+    };
+    match directory::asked(settings, asked).await {
+        Ok((renewed, took)) => {
+            let people = output::plural(renewed.roster.present() as u64, "person", "people");
+            let said = format!("{}: {people} in {:.1} s", asked.source(), took.as_secs_f64());
+            findings.push(finding(Level::Ok, "people", &said, None));
+            let notices = renewed.notices.iter();
+            findings.extend(notices.map(|notice| finding(Level::Warning, "people", notice, None)));
+        }
+        Err(failure) => {
+            let level = if kept.is_some() { Level::Warning } else { Level::Failed };
+            findings.push(finding(level, "people", &failure.what, failure.hint.as_deref()));
+        }
+    }
+    let said = match &kept {
+        Some(roster) => format!("last good list: {}", directory::described(roster)),
+        None => "last good list: none yet; the first run fetches it".to_owned(),
+    };
+    findings.push(finding(Level::Ok, "people", &said, None));
+    findings
+}
+
 fn people(settings: &Settings) -> Vec<Finding> {
     let catalogue = Catalogue::of(&wiring::layout_of(&settings.archive)).ok();
-    let people = match wiring::people(settings, catalogue.as_ref()) {
+    // What is wrong with the directory's list is told where the directory is asked.
+    let roster = directory::kept(settings).ok().flatten().map(Arc::new);
+    let people = match wiring::people_with(settings, catalogue.as_ref(), roster) {
         Ok(people) => people,
         Err(failure) => return vec![finding(Level::Failed, "people", &failure.what, failure.hint.as_deref())],
     };

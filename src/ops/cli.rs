@@ -8,7 +8,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::{Exit, Failure};
 use super::wiring::Global;
-use super::{check, demo, explain, once, output, people, prove, quarantine, read, reconcile, refile, run, status};
+use super::{
+    check, demo, directory, explain, once, output, people, prove, quarantine, read, reconcile, refile, run, status,
+};
 use crate::archive::{Folder, Head};
 
 #[derive(Parser)]
@@ -194,6 +196,14 @@ enum Command {
 
 #[derive(Subcommand)]
 enum PeopleCommand {
+    /// Ask the directory now, and show what has changed
+    Refresh {
+        /// Take the list although many people are missing in it
+        #[arg(long)]
+        accept_drop: bool,
+        #[arg(long)]
+        json: bool,
+    },
     /// Join two archives: what is filed for FROM is filed for INTO, from now on and what is there already
     Merge {
         /// The person who goes
@@ -315,6 +325,9 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
         Command::People { command: None, json } => people::people(global, json),
         Command::People { command: Some(PeopleCommand::Merge { from, into, json: own }), json } => {
             people::merge(global, &from, &into, own || json)
+        }
+        Command::People { command: Some(PeopleCommand::Refresh { accept_drop, json: own }), json } => {
+            directory::refresh(global, accept_drop, own || json)
         }
         Command::Quarantine { command } => match command {
             QuarantineCommand::List { json } => quarantine::list(global, json),

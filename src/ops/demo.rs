@@ -2,8 +2,8 @@
 //! installed, talks to loopback only, and leaves an archive to look at.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use super::directory::Known;
 use super::exit::{Exit, Failure};
 use super::output;
 use super::wiring::{self, Global, Running};
@@ -44,7 +44,7 @@ pub fn demo(dir: Option<PathBuf>) -> Result<Exit, Failure> {
     let settings = wiring::settings(&global)?;
     let running = Running::start(&settings, false, "demo")?;
     let catalogue = Catalogue::of(&wiring::layout_of(&settings.archive))?;
-    let known = Arc::new(wiring::people(&settings, Some(&catalogue))?);
+    let known = Known::of(wiring::people(&settings, Some(&catalogue))?);
     let profile = settings.profiles.first().ok_or_else(|| Failure::usage("the demo's configuration has no profile"))?;
     output::line("$ gatepost once");
     let (report, exit) = runtime.block_on(once::one(&running, profile, &known));

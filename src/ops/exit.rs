@@ -42,7 +42,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// An error on its way to the terminal.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     pub exit: Exit,
     pub what: String,

@@ -15,6 +15,7 @@
 mod check;
 pub mod cli;
 mod demo;
+mod directory;
 pub mod exit;
 mod explain;
 mod once;

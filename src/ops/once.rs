@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::directory::{Keeper, Known};
 use super::exit::{Exit, Failure, of_cycle};
 use super::output;
 use super::wiring::{self, Global, Running};
@@ -12,7 +13,6 @@ use crate::agent::report::{Outcome, ProfileReport, ReportedError};
 use crate::agent::{CycleError, Profile, cycle, reconcile};
 use crate::archive::Catalogue;
 use crate::config::{ProfileSettings, Settings};
-use crate::people::People;
 use crate::sources::{AnySource, Intake, Source as _};
 
 pub struct Args {
@@ -46,15 +46,14 @@ pub fn once(global: &Global, args: &Args) -> Result<Exit, Failure> {
     for line in &running.mended {
         output::note(&format!("recovered: {line}"));
     }
-    let catalogue = Catalogue::of(&wiring::layout_of(&settings.archive))?;
-    let people = Arc::new(wiring::people(&settings, Some(&catalogue))?);
-    drop(catalogue);
+    let keeper = Keeper::default();
     let done = runtime.block_on(async {
         tokio::select! {
-            done = all(&running, &profiles, &people) => Some(done),
+            done = all(&running, &settings, &profiles, &keeper) => Some(done),
             () = wiring::told_to_stop() => None,
         }
     });
+    let done = done.transpose()?;
     let recovered = running.mended.clone();
     let finished = running.finish();
     let Some((reports, exit)) = done else {
@@ -77,24 +76,35 @@ pub fn once(global: &Global, args: &Args) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-async fn all(running: &Running, profiles: &[&ProfileSettings], people: &Arc<People>) -> (Vec<ProfileReport>, Exit) {
-    let cycles = profiles.iter().map(|profile| one(running, profile, people));
+async fn all(
+    running: &Running,
+    settings: &Settings,
+    profiles: &[&ProfileSettings],
+    keeper: &Keeper,
+) -> Result<(Vec<ProfileReport>, Exit), Failure> {
+    let known = keeper.known(settings).await?;
+    known.record(running).await?;
+    let cycles = profiles.iter().map(|profile| one(running, profile, &known));
     let mut exit = Exit::Ok;
     let mut reports = Vec::new();
     for (report, code) in futures_util::future::join_all(cycles).await {
         exit = exit.max(code);
         reports.push(report);
     }
-    (reports, exit)
+    Ok((reports, exit))
 }
 
 /// One cycle: log in, run, log out, and note how it went.
-pub async fn one(running: &Running, settings: &ProfileSettings, people: &Arc<People>) -> (ProfileReport, Exit) {
+pub async fn one(running: &Running, settings: &ProfileSettings, known: &Known) -> (ProfileReport, Exit) {
     let started = Instant::now();
     let agent = &running.agent;
     let profile = Profile { look_at_excluded: running.look_at_excluded, ..wiring::profile(settings) };
-    let (mut report, mut exit) = match connect(settings).await {
-        Ok(mut source) => {
+    let connected = match &known.people {
+        Ok(people) => connect(settings).await.map(|source| (source, people)),
+        Err(failure) => Err(failure.clone()),
+    };
+    let (mut report, mut exit) = match connected {
+        Ok((mut source, people)) => {
             let (report, error) = cycle::run(agent, &profile, people, &mut source).await;
             source.close().await;
             let exit = match (&error, report.outcome) {
@@ -113,6 +123,11 @@ pub async fn one(running: &Running, settings: &ProfileSettings, people: &Arc<Peo
             (report, failure.exit)
         }
     };
+    if !known.alarms.is_empty() {
+        report.alarms.extend(known.alarms.iter().cloned());
+        report.finish();
+        exit = exit.max(Exit::Attention);
+    }
     report.seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     if let Err(error) = note_run(running, &mut report).await {
         // The archive's error is the one to hear of; a cycle that failed for it says the same.

@@ -28,16 +28,19 @@ pub fn people(global: &Global, as_json: bool) -> Result<Exit, Failure> {
         rows.entry(id.clone()).or_default();
     }
     if as_json {
-        let people: Vec<_> = rows
+        let listed: Vec<_> = rows
             .iter()
             .map(|(id, (name, addresses))| {
                 let (inbox, sent) = counts.get(id).copied().unwrap_or_default();
                 let addresses: Vec<_> =
                     addresses.iter().map(|(address, origin)| json!({ "address": address, "origin": origin })).collect();
-                json!({ "person": id, "name": name, "addresses": addresses, "inbox": inbox, "sent": sent })
+                let key = people.key(&PersonId(id.clone()));
+                json!({
+                    "person": id, "name": name, "key": key, "addresses": addresses, "inbox": inbox, "sent": sent,
+                })
             })
             .collect();
-        output::json(&json!({ "people": people }))?;
+        output::json(&json!({ "people": listed }))?;
         return Ok(Exit::Ok);
     }
     let rows: Vec<Vec<String>> = rows
@@ -138,6 +141,7 @@ fn word(origin: Origin) -> &'static str {
     match origin {
         Origin::Config => "config",
         Origin::Csv => "csv",
+        Origin::Ldap => "ldap",
         Origin::Rule => "rule",
     }
 }

@@ -1,16 +1,14 @@
 //! `gatepost run`: the agent, until it is told to stop. Each profile has its own rhythm; one never overlaps
 //! itself.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::directory::{Keeper, Known};
 use super::exit::{Exit, Failure};
 use super::once;
 use super::output;
 use super::wiring::{self, Global, Running};
-use crate::archive::Catalogue;
 use crate::config::{ProfileSettings, Settings};
-use crate::people::People;
 
 /// After this many refused logins in a row an account is asked only once in `REFUSED_RETRY`: trying on would
 /// lock it, and giving up would cost the mail.
@@ -30,8 +28,9 @@ pub fn run(global: &Global) -> Result<Exit, Failure> {
     }
     let runtime = wiring::runtime()?;
     tracing::info!(profiles = settings.profiles.len(), archive = %settings.archive.path.display(), "started");
+    let keeper = Keeper::default();
     let ended = runtime.block_on(async {
-        let profiles = settings.profiles.iter().map(|profile| forever(&running, &settings, profile));
+        let profiles = settings.profiles.iter().map(|profile| forever(&running, &settings, &keeper, profile));
         tokio::select! {
             failures = futures_util::future::select_all(profiles.map(Box::pin)) => Some(failures.0),
             () = wiring::told_to_stop() => None,
@@ -66,21 +65,26 @@ fn with_a_thrifty_allocator() {
 }
 
 /// Cycles of one profile; returns only when the archive cannot go on.
-async fn forever(running: &Running, settings: &Settings, profile: &ProfileSettings) -> Failure {
+async fn forever(running: &Running, settings: &Settings, keeper: &Keeper, profile: &ProfileSettings) -> Failure {
     let mut ticks = tokio::time::interval(profile.every);
     // A cycle that took longer than the interval is followed by one, not by all those that were missed.
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut people: Option<Arc<People>> = None;
+    let mut known: Option<Known> = None;
     let mut refused = 0u32;
     loop {
         ticks.tick().await;
-        match fresh_people(settings) {
-            Ok(fresh) => people = Some(Arc::new(fresh)),
+        match keeper.known(settings).await {
+            Ok(fresh) => {
+                if let Err(failure) = fresh.record(running).await {
+                    tracing::error!(error = failure.what, "the archive's records of people could not be renewed");
+                }
+                known = Some(fresh);
+            }
             // The last good ones serve until the file is mended.
             Err(failure) => tracing::error!(error = failure.what, "the people could not be read"),
         }
-        let Some(people) = &people else { continue };
-        let (report, exit) = once::one(running, profile, people).await;
+        let Some(known) = &known else { continue };
+        let (report, exit) = once::one(running, profile, known).await;
         tracing::info!(
             profile = report.name,
             outcome = ?report.outcome,
@@ -113,9 +117,4 @@ async fn forever(running: &Running, settings: &Settings, profile: &ProfileSettin
             tokio::time::sleep(REFUSED_RETRY).await;
         }
     }
-}
-
-fn fresh_people(settings: &Settings) -> Result<People, Failure> {
-    let catalogue = Catalogue::of(&wiring::layout_of(&settings.archive))?;
-    wiring::people(settings, Some(&catalogue))
 }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::directory;
 use super::exit::{Exit, Failure};
 use super::output;
 use super::wiring::{self, Global};
@@ -12,6 +13,22 @@ use crate::archive::{Catalogue, Gateway, Head, LastRun, Layout, Reader, Totals, 
 struct Status {
     profiles: Vec<ProfileStatus>,
     archive: ArchiveStatus,
+    /// Where people come from, when that is a directory, and how old its last good list is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    directory: Option<DirectoryStatus>,
+}
+
+#[derive(Serialize)]
+pub struct DirectoryStatus {
+    pub source: String,
+    pub people: usize,
+    /// `None`: never.
+    pub fetched: Option<Timestamp>,
+    pub age_s: Option<u64>,
+    /// Older than it should be: the directory is down, or its list was refused.
+    pub overdue: bool,
+    #[serde(skip)]
+    pub shown: String,
 }
 
 #[derive(Serialize)]
@@ -96,7 +113,11 @@ pub fn status(global: &Global, as_json: bool) -> Result<Exit, Failure> {
     let (items, stored) =
         archive.as_ref().map_or((0, 0), |archive| (archive.volume.items, archive.volume.bytes_stored));
     let path = layout.root.display().to_string();
-    let status = Status { profiles, archive: ArchiveStatus { path, head, items, bytes_stored: stored } };
+    let status = Status {
+        profiles,
+        archive: ArchiveStatus { path, head, items, bytes_stored: stored },
+        directory: directory::status(&settings)?,
+    };
     if as_json {
         output::json(&status)?;
     } else {
@@ -142,6 +163,10 @@ fn print(status: &Status) {
         for warning in &profile.warnings {
             output::line(&format!("    warning       {warning}"));
         }
+    }
+    if let Some(directory) = &status.directory {
+        let overdue = if directory.overdue { " (overdue)" } else { "" };
+        output::line(&format!("people: {}{overdue}", output::safe(&directory.shown)));
     }
     let archive = &status.archive;
     output::line(&format!(

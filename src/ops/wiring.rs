@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::directory;
 use super::exit::Failure;
 use crate::agent::policies::Policies;
 use crate::agent::rules::Rules;
@@ -13,7 +14,8 @@ use crate::base::clock::{Clock, SystemClock};
 use crate::base::fsio::Fs;
 use crate::config::{self, ArchiveSettings, ProfileSettings, Settings};
 use crate::journal::DecodeOptions;
-use crate::people::{Merged, Origin, People, Person, PersonId, UNASSIGNED};
+use crate::people::directory::Roster;
+use crate::people::{Merged, Origin, People, PeopleOptions, Person, PersonId, UNASSIGNED};
 
 /// What stands before the command.
 #[derive(Clone, Debug, Default)]
@@ -138,8 +140,23 @@ pub fn profile(settings: &ProfileSettings) -> Profile {
     }
 }
 
-/// The people of a run: configuration and CSV, and whoever the archive knows from earlier runs.
+/// The people as they are known now: configuration and CSV, the directory's last good list, and whoever the archive
+/// knows from earlier runs. Asks nobody.
 pub fn people(settings: &Settings, catalogue: Option<&Catalogue>) -> Result<People, Failure> {
+    let roster = directory::kept(settings)?;
+    if let (None, Some(directory)) = (&roster, &settings.directory) {
+        return Err(Failure::usage(format!("the people of {} were never fetched", directory.source()))
+            .hint("`gatepost once` asks the directory first; `gatepost people refresh` does only that"));
+    }
+    people_with(settings, catalogue, roster.map(Arc::new))
+}
+
+/// The same with another list of the directory.
+pub fn people_with(
+    settings: &Settings,
+    catalogue: Option<&Catalogue>,
+    roster: Option<Arc<Roster>>,
+) -> Result<People, Failure> {
     let (mut existing, mut merged) = (Vec::new(), Vec::new());
     if let Some(catalogue) = catalogue {
         for record in catalogue.persons()? {
@@ -150,6 +167,7 @@ pub fn people(settings: &Settings, catalogue: Option<&Catalogue>) -> Result<Peop
             let origin = match record.origin.as_str() {
                 "config" => Origin::Config,
                 "csv" => Origin::Csv,
+                "ldap" => Origin::Ldap,
                 _ => Origin::Rule,
             };
             let into = record.merged_into.map(PersonId);
@@ -171,7 +189,12 @@ pub fn people(settings: &Settings, catalogue: Option<&Catalogue>) -> Result<Peop
             }
         }
     }
-    let mut options = settings.people.clone();
+    Ok(People::build(&people_options(settings, roster), &existing)?.joined(&merged))
+}
+
+/// Where people come from, with what follows from the profiles.
+pub fn people_options(settings: &Settings, roster: Option<Arc<Roster>>) -> PeopleOptions {
+    let mut options = PeopleOptions { directory: roster, ..settings.people.clone() };
     for profile in &settings.profiles {
         // A copy that was sent to the gateway itself says nothing about who it is for. Somebody who was
         // named as a person on purpose stays one.
@@ -181,7 +204,7 @@ pub fn people(settings: &Settings, catalogue: Option<&Catalogue>) -> Result<Peop
             options.never_owners.push(address);
         }
     }
-    Ok(People::build(&options, &existing)?.joined(&merged))
+    options
 }
 
 /// Those profiles that a command is about.

@@ -1,11 +1,13 @@
 //! Who owns which archive: an immutable snapshot per run.
 //!
-//! People come from the configuration, from a CSV file and, by rule, from the mail itself. This room
+//! People come from the configuration, from a CSV file, from a directory (LDAP) and, by rule, from the mail itself. This room
 //! answers questions about addresses; it never files a mail, writes an archive or looks into a message.
 
 pub mod csv;
+pub mod directory;
 mod error;
 mod id;
+pub mod ldap;
 mod snapshot;
 pub mod tags;
 
@@ -45,6 +47,8 @@ pub struct Person {
 pub enum Origin {
     Config,
     Csv,
+    /// From the directory.
+    Ldap,
     /// Created by `unknown_internal = "create"`.
     Rule,
 }
@@ -58,6 +62,8 @@ pub struct PeopleOptions {
     /// A domain → the domain it is another name of; both normalised. What is sent to the one is the other's.
     pub domain_aliases: BTreeMap<String, String>,
     pub csv: Option<PathBuf>,
+    /// The last good list of the directory.
+    pub directory: Option<std::sync::Arc<directory::Roster>>,
     /// From the configuration; no address belongs to two of them.
     pub persons: Vec<Person>,
     /// Never owners: the gateways' own addresses and the like.

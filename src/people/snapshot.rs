@@ -1,8 +1,11 @@
 //! The immutable answer to "who is this address?" that one run works with.
 //!
-//! Built from three sources, of which the earlier wins an address: the configuration, the CSV file, and
-//! people that the archive remembers because a rule created them. It never does I/O after it was built,
-//! and building it never changes the archive.
+//! Built from four sources, of which the earlier wins an address: the configuration, the CSV file, the
+//! directory (its last good roster), and people that the archive remembers because a rule created them.
+//! It never does I/O after it was built, and building it never changes the archive.
+//!
+//! What the directory says of an address holds for a time, the rest always: an address that changed hands
+//! there leaves the mail from before to whom it was sent.
 //!
 //! Of remembered people only the addresses that came by *rule* count: an address taken out of the
 //! configuration or the CSV is taken out, whatever an earlier run recorded. Their archives stay known.
@@ -12,13 +15,21 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::Timestamp;
 
 use crate::base::address::Address;
+use crate::people::directory::{Listed, Roster, Tenure};
 use crate::people::error::{PeopleErrors, Problem};
 use crate::people::{Origin, PeopleOptions, Person, PersonId, Who, csv, tags};
 
 #[derive(Clone, Debug)]
 pub struct People {
     persons: BTreeMap<PersonId, Person>,
+    /// By the configuration and the CSV.
     owners: HashMap<Address, PersonId>,
+    /// By the directory; no two of one address at the same time.
+    tenures: HashMap<Address, Vec<(Tenure, PersonId)>>,
+    /// By rule.
+    ruled: HashMap<Address, PersonId>,
+    /// The directory's keys of those that it lists.
+    keys: BTreeMap<PersonId, String>,
     /// Directory names, as [`tags::legacy_key`] writes them.
     legacy: HashMap<String, PersonId>,
     domain_aliases: BTreeMap<String, String>,
@@ -35,6 +46,9 @@ impl People {
         let mut people = People {
             persons: BTreeMap::new(),
             owners: HashMap::new(),
+            tenures: HashMap::new(),
+            ruled: HashMap::new(),
+            keys: BTreeMap::new(),
             legacy: HashMap::new(),
             domain_aliases: options.domain_aliases.clone(),
             domains: Vec::into_iter(domains).collect(),
@@ -51,6 +65,9 @@ impl People {
                 return Err(PeopleErrors(problems));
             }
         }
+        if let Some(roster) = &options.directory {
+            people.add_roster(roster);
+        }
         for person in existing {
             people.remember(person);
         }
@@ -59,13 +76,13 @@ impl People {
 
     /// Who sent or received by this address at that time: the first of its forms ([`tags::candidates`]) that somebody
     /// owned then.
-    pub fn who(&self, address: &Address, _at: Timestamp) -> Who {
+    pub fn who(&self, address: &Address, at: Timestamp) -> Who {
         let candidates = tags::candidates(address, |domain| self.domain_aliases.get(domain).cloned());
         for candidate in &candidates {
             if self.never_owners.contains(candidate) || is_machine(candidate) {
                 return Who::Machine;
             }
-            if let Some(id) = self.owners.get(candidate) {
+            if let Some(id) = self.owner(candidate, at) {
                 return Who::Owner(id.clone());
             }
         }
@@ -85,11 +102,16 @@ impl People {
         let who = self.who(address, at);
         if matches!(who, Who::External | Who::UnknownInternal) {
             let named = tags::verp(address).into_iter().filter(|named| self.is_internal(named));
-            if let Some(id) = named.into_iter().find_map(|named| self.owners.get(&named)) {
-                return Who::Owner(id.clone());
+            if let Some(id) = named.into_iter().find_map(|named| self.owner(&named, at).cloned()) {
+                return Who::Owner(id);
             }
         }
         who
+    }
+
+    fn owner(&self, address: &Address, at: Timestamp) -> Option<&PersonId> {
+        let listed = || self.tenures.get(address)?.iter().find(|(tenure, _)| tenure.holds(at)).map(|(_, id)| id);
+        self.owners.get(address).or_else(listed).or_else(|| self.ruled.get(address))
     }
 
     /// Who is meant by a directory name (`EX:/o=…`, `X500:…`), which is no address; `None` when nobody is known by it.
@@ -135,20 +157,40 @@ impl People {
             for _ in 0..merged.len() {
                 id = into.get(id).copied().unwrap_or(id);
             }
-            for owner in self.owners.values_mut().chain(self.legacy.values_mut()) {
-                if *owner == one.from.id {
-                    *owner = id.clone();
-                }
+            let timed = self.tenures.values_mut().flatten().map(|(_, owner)| owner);
+            let always = self.owners.values_mut().chain(self.ruled.values_mut()).chain(self.legacy.values_mut());
+            for owner in always.chain(timed).filter(|owner| **owner == one.from.id) {
+                *owner = id.clone();
             }
-            for person in self.persons.remove(&one.from.id).into_iter().chain([one.from.clone()]) {
+            if let Some(key) = self.keys.remove(&one.from.id) {
+                self.keys.entry(id.clone()).or_insert(key);
+            }
+            if let Some(person) = self.persons.remove(&one.from.id) {
                 self.adopt(Person { id: id.clone(), name: None, ..person });
             }
+            self.adopt_as(Person { id: id.clone(), name: None, ..one.from.clone() }, true);
         }
         self
     }
 
     pub fn get(&self, id: &PersonId) -> Option<&Person> {
         self.persons.get(id)
+    }
+
+    /// The directory's key of a person that it lists, or listed.
+    pub fn key(&self, id: &PersonId) -> Option<&str> {
+        self.keys.get(id).map(String::as_str)
+    }
+
+    /// The addresses that the directory gave to somebody for a time only.
+    pub fn tenures(&self) -> HashMap<&PersonId, Vec<(&Address, &Tenure)>> {
+        let mut found: HashMap<&PersonId, Vec<(&Address, &Tenure)>> = HashMap::new();
+        for (address, tenures) in &self.tenures {
+            for (tenure, id) in tenures.iter().filter(|(tenure, _)| tenure.from.is_some() || tenure.until.is_some()) {
+                found.entry(id).or_default().push((address, tenure));
+            }
+        }
+        found
     }
 
     /// Sorted by id; each address with its origin.
@@ -166,6 +208,11 @@ impl People {
 
     /// Takes a person in, with those addresses that are still free.
     fn adopt(&mut self, person: Person) {
+        self.adopt_as(person, false);
+    }
+
+    /// `weakly`: with addresses that count only where nobody is given them, as those of a rule do.
+    fn adopt_as(&mut self, person: Person, weakly: bool) {
         let Person { id, name, addresses, legacy, groups } = person;
         let mine = self.persons.entry(id.clone()).or_insert_with(|| Person {
             id: id.clone(),
@@ -187,11 +234,62 @@ impl People {
             }
         }
         for (address, origin) in addresses {
-            if self.owners.get(&address).is_none_or(|owner| *owner == id) {
+            let is_weak = weakly || origin == Origin::Rule;
+            let is_elsewhere = |owner: &PersonId| *owner != id;
+            if self.owners.get(&address).is_some_and(is_elsewhere)
+                || is_weak && self.ruled.get(&address).is_some_and(is_elsewhere)
+            {
+                continue;
+            }
+            let tenures = self.tenures.get(&address);
+            let held = tenures.and_then(|tenures| tenures.iter().find(|(tenure, _)| tenure.until.is_none()));
+            if !is_weak || !held.is_some_and(|(_, owner)| is_elsewhere(owner)) {
                 mine.addresses.entry(address.clone()).or_insert(origin);
-                self.owners.insert(address, id.clone());
+            }
+            match origin {
+                _ if is_weak => drop(self.ruled.insert(address, id.clone())),
+                Origin::Config | Origin::Csv | Origin::Rule => drop(self.owners.insert(address, id.clone())),
+                // Its tenures say when.
+                Origin::Ldap => {}
             }
         }
+    }
+
+    /// Adds whom the directory lists, or has listed.
+    fn add_roster(&mut self, roster: &Roster) {
+        let spellings: HashMap<String, PersonId> = self.persons.keys().map(|id| (id.folded(), id.clone())).collect();
+        // Those who are there come first: names that the directory gave to somebody else are that person's.
+        let (present, gone): (Vec<_>, Vec<_>) = roster.people.iter().partition(|(_, listed)| listed.present);
+        for (key, listed) in present.into_iter().chain(gone) {
+            let id = self.same_person(listed).or_else(|| spellings.get(&listed.id.folded()).cloned());
+            let id = id.unwrap_or_else(|| listed.id.clone());
+            self.adopt(Person {
+                id: id.clone(),
+                name: listed.name.clone(),
+                addresses: BTreeMap::new(),
+                legacy: listed.legacy.clone(),
+                groups: if listed.present { listed.groups.clone() } else { Vec::new() },
+            });
+            self.keys.entry(id.clone()).or_insert_with(|| key.clone());
+            for (address, tenures) in &listed.addresses {
+                if self.owners.contains_key(address) {
+                    continue;
+                }
+                if tenures.iter().any(|tenure| tenure.until.is_none())
+                    && let Some(person) = self.persons.get_mut(&id)
+                {
+                    person.addresses.insert(address.clone(), Origin::Ldap);
+                }
+                let known = self.tenures.entry(address.clone()).or_default();
+                known.extend(tenures.iter().map(|tenure| (tenure.clone(), id.clone())));
+            }
+        }
+    }
+
+    /// Whom the configuration or the CSV knows by an address of this person's: the two are one.
+    fn same_person(&self, listed: &Listed) -> Option<PersonId> {
+        let addresses = listed.main.iter().chain(listed.current());
+        addresses.into_iter().find_map(|address| self.owners.get(address)).cloned()
     }
 
     fn add_rows(&mut self, path: &std::path::Path, rows: Vec<csv::Row>) -> Vec<Problem> {
@@ -240,7 +338,7 @@ impl People {
             // Outside the internal domains the rule would not apply any more: a domain listed by
             // mistake must not go on filing strangers' mail once it is taken out.
             Origin::Rule => self.is_internal(address),
-            Origin::Config | Origin::Csv => false,
+            Origin::Config | Origin::Csv | Origin::Ldap => false,
         };
         let addresses = person.addresses.iter().filter(by_rule).map(|(address, origin)| (address.clone(), *origin));
         let addresses = addresses.collect();
@@ -279,7 +377,7 @@ pub fn created_person(address: &Address) -> Person {
 }
 
 /// Addresses of the mail system itself, in every organisation the same.
-fn is_machine(address: &Address) -> bool {
+pub(super) fn is_machine(address: &Address) -> bool {
     // The constant sender of Exchange's own messages, journal reports among them.
     if address.local() == "microsoftexchange329e71ec88ae4615bbc36ab6ce41109e" {
         return true;

@@ -217,3 +217,114 @@ fn who_was_merged_is_the_other_one() {
         all.reverse();
     }
 }
+
+/// A directory over time: each step is a list of (key, addresses), a day apart.
+fn roster(steps: &[&[(&str, &[&str])]]) -> crate::people::directory::Roster {
+    use crate::people::directory::{Entry, Roster, Terms};
+    let nobody = HashSet::new();
+    let mut roster = None;
+    for (day, step) in steps.iter().enumerate() {
+        let entry = |(key, addresses): &(&str, &[&str])| Entry {
+            key: (*key).into(),
+            name: Some(format!("Name of {key}")),
+            main: addresses.first().map(|text| address(text)),
+            addresses: addresses.iter().map(|text| address(text)).collect(),
+            legacy: vec![format!("/o=Org/cn={key}")],
+            groups: vec!["archived".into()],
+            disabled: false,
+        };
+        let entries: Vec<Entry> = step.iter().map(entry).collect();
+        let terms = Terms { now: day_of(day as i64), drop_max_percent: None, never_owners: &nobody };
+        roster = Some(Roster::renewed(roster.as_ref(), "ldaps://dc", &entries, &[], terms).unwrap().roster);
+    }
+    roster.unwrap()
+}
+
+fn day_of(day: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + day * 86_400).unwrap()
+}
+
+#[test]
+fn an_address_that_changed_hands_leaves_the_old_mail_where_it_was() {
+    let steps: [&[(&str, &[&str])]; 3] = [
+        &[("a", &["anna@corp.example", "sales@corp.example"]), ("b", &["bob@corp.example"])],
+        &[("b", &["bob@corp.example", "sales@corp.example"])],
+        &[("b", &["bob@corp.example"])],
+    ];
+    let mut options = options(&["corp.example"], vec![]);
+    options.domain_aliases.insert("alias.example".into(), "corp.example".into());
+    options.directory = Some(roster(&steps).into());
+    let people = People::build(&options, &[]).unwrap();
+    for text in ["sales@corp.example", "sales+x@alias.example"] {
+        assert_eq!(people.who(&address(text), day_of(-9)), owner("anna@corp.example"), "{text}");
+        assert_eq!(people.who(&address(text), day_of(1)), owner("bob@corp.example"), "{text}");
+        assert_eq!(people.who(&address(text), day_of(2)), Who::UnknownInternal, "{text}");
+    }
+    let anna = PersonId("anna@corp.example".into());
+    assert_eq!(people.key(&anna), Some("a"));
+    assert!(people.get(&anna).unwrap().addresses.is_empty());
+    assert_eq!(people.who_by_name("EX:/o=org/cn=a"), Some(owner("anna@corp.example")));
+    let verp = address("list-bounces+sales=corp.example@lists.example");
+    assert_eq!(people.who_received(&verp, day_of(0)), owner("anna@corp.example"));
+}
+
+#[test]
+fn the_directory_stands_between_the_csv_and_the_rule() {
+    let steps: [&[(&str, &[&str])]; 1] = [&[
+        ("a", &["anna.new@corp.example", "anna@corp.example"]),
+        ("b", &["bob@corp.example", "b@corp.example"]),
+        ("c", &["carl@corp.example"]),
+    ]];
+    let mut with_directory = options(&["corp.example"], vec![anna()]);
+    with_directory.directory = Some(roster(&steps).into());
+    let remembered = [
+        person("bob@corp.example", Origin::Rule, &["bob@corp.example"]),
+        person("b@corp.example", Origin::Rule, &["b@corp.example"]),
+        person("gone@corp.example", Origin::Ldap, &["gone@corp.example"]),
+    ];
+    let people = People::build(&with_directory, &remembered).unwrap();
+    let now = day_of(0);
+    // Whom the configuration knows by one address is that person with all of them.
+    assert_eq!(people.who(&address("anna.new@corp.example"), now), owner("anna@corp.example"));
+    assert_eq!(people.who(&address("b@corp.example"), now), owner("bob@corp.example"));
+    assert_eq!(people.who(&address("carl@corp.example"), now), owner("carl@corp.example"));
+    assert_eq!(people.who(&address("gone@corp.example"), now), Who::UnknownInternal, "the directory was taken out");
+    let anna = people.get(&PersonId("anna@corp.example".into())).unwrap();
+    let origins: Vec<_> = anna.addresses.iter().map(|(address, origin)| format!("{address} {origin:?}")).collect();
+    let all = ["anna.new@corp.example Ldap", "anna@corp.example Config", "anna@private.example Config"];
+    assert_eq!(origins, all);
+    assert_eq!((anna.name.as_deref(), &anna.groups[..]), (Some("Name of a"), &["archived".to_owned()][..]));
+    assert!(people.get(&PersonId("b@corp.example".into())).unwrap().addresses.is_empty());
+    assert_eq!(people.key(&PersonId("bob@corp.example".into())), Some("b"));
+}
+
+#[test]
+fn who_was_merged_takes_the_directorys_addresses_along() {
+    let steps: [&[(&str, &[&str])]; 2] = [
+        &[("a", &["anna@corp.example"]), ("b", &["bob@corp.example", "sales@corp.example"])],
+        &[
+            ("a", &["anna@corp.example", "sales@corp.example"]),
+            ("b", &["bob@corp.example"]),
+            ("c", &["c@corp.example"]),
+        ],
+    ];
+    let mut options = options(&["corp.example"], vec![]);
+    options.directory = Some(roster(&steps).into());
+    let build = || People::build(&options, &[]).unwrap();
+    // As the archive recorded them once: an address of theirs is somebody else's by now.
+    let recorded =
+        person("bob@corp.example", Origin::Ldap, &["bob@corp.example", "sales@corp.example", "b@corp.example"]);
+    let people = build().joined(&[Merged { from: recorded, into: PersonId("c@corp.example".into()) }]);
+    let carl = owner("c@corp.example");
+    assert_eq!(people.who(&address("bob@corp.example"), day_of(9)), carl);
+    assert_eq!(people.who(&address("sales@corp.example"), day_of(0)), carl);
+    assert_eq!(people.who(&address("sales@corp.example"), day_of(1)), owner("anna@corp.example"));
+    assert_eq!(people.who(&address("b@corp.example"), day_of(1)), carl, "nobody is given it");
+    assert_eq!(people.key(&PersonId("c@corp.example".into())), Some("c"));
+    let tenures = people.tenures();
+    let shown: Vec<_> = tenures[&PersonId("c@corp.example".into())]
+        .iter()
+        .map(|(address, tenure)| (address.as_str(), tenure.until))
+        .collect();
+    assert_eq!(shown, [("sales@corp.example", Some(day_of(1)))]);
+}

@@ -284,12 +284,12 @@ fn open_to_all(path: &Path) {
 #[cfg(not(unix))]
 fn open_to_all(_: &Path) {}
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A private authority (`ca.pem`, behind an unrelated one) and a certificate for `localhost`.
-fn write_certificates(dir: &Path, expired: bool) -> PathBuf {
+pub(super) fn write_certificates(dir: &Path, expired: bool) -> PathBuf {
     let authority = |name: &str| {
         let mut params = CertificateParams::new(Vec::default()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

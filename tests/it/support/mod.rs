@@ -8,6 +8,7 @@ pub mod dovecot;
 pub mod history;
 pub mod mails;
 pub mod reports;
+pub mod slapd;
 pub mod tamper;
 
 /// A test without its server counts as skipped, and says so; where servers are required (CI) it fails.

@@ -52,7 +52,7 @@ pub fn demo(dir: Option<PathBuf>) -> Result<Exit, Failure> {
     running.finish()?;
     let left = gateway.uids("INBOX").len() as u64;
     output::line(&format!(
-        "    {} on the gateway: what is quarantined is never deleted",
+        "    {} on the gateway: what is quarantined stays for 7 days (`gatepost quarantine list`)",
         output::plural(left, "item is left", "items are left")
     ));
     output::line("");

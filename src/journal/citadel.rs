@@ -3,7 +3,6 @@
 //! Citadel names itself in the boundary (which ends in dashes), writes no multipart/alternative, and leaves out
 //! the `smtp:` in front of addresses. It names the original without the domain that it adds to a Message-ID.
 
-use super::grammar::Inner;
 use super::{DecodeError, Item, recipient_list, report};
 use crate::mail::mime::Kind;
 
@@ -18,7 +17,7 @@ pub fn wrote(item: &Item<'_, '_>) -> Result<bool, DecodeError> {
     if nested {
         return Ok(false);
     }
-    let texts = report::envelope_texts(item, &|text| recipient_list::parse(text, Inner::default()).is_some())?;
+    let texts = report::envelope_texts(item, &recipient_list::is_envelope)?;
     let Some(envelope) = texts.into_iter().next() else { return Ok(false) };
     let text = envelope.text.to_ascii_lowercase();
     Ok(!["<smtp:", "<ex:", "<x400:"].iter().any(|prefix| text.contains(prefix)))

@@ -75,7 +75,7 @@ const WRAPS_MAX: usize = 3;
 
 /// `None` when the text has neither a sender nor a recipient and so is no envelope.
 pub fn parse(text: &str, inner: Inner<'_>) -> Option<Parsed> {
-    if !fields(text).any(|line| matches!(line.label, Label::Sender | Label::Recipient(_))) {
+    if !is_envelope(text) {
         return None;
     }
     let distrusted = distrusted(text, inner);
@@ -114,6 +114,11 @@ pub fn parse(text: &str, inner: Inner<'_>) -> Option<Parsed> {
         }
     }
     Some(parsed)
+}
+
+/// Whether the text has a sender or a recipient.
+pub fn is_envelope(text: &str) -> bool {
+    fields(text).any(|line| matches!(line.label, Label::Sender | Label::Recipient(_)))
 }
 
 /// The lines of the text; the text is gone through several times rather than held a second time.

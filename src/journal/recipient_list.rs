@@ -77,6 +77,10 @@ pub fn parse(text: &str, _inner: Inner<'_>) -> Option<Parsed> {
     Some(parsed)
 }
 
+pub fn is_envelope(text: &str) -> bool {
+    parse(text, Inner::default()).is_some()
+}
+
 /// Where in the text the next line belongs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {

@@ -36,6 +36,8 @@ pub struct Layout {
     pub format: Format,
     /// The format's own marker is there. Without it a report must prove itself in every other way.
     pub marked: bool,
+    /// Whether `parse` would make an envelope of the text.
+    pub fits: fn(&str) -> bool,
     pub parse: fn(&str, grammar::Inner<'_>) -> Option<grammar::Parsed>,
     /// The envelope may name the original without the domain of its Message-ID.
     pub short_ids: bool,
@@ -64,7 +66,7 @@ pub fn read<'a>(item: &Item<'a, '_>, layout: &Layout) -> Result<Reading<'a>, Dec
         item.trail.note(rule, "no marker and more than two message/rfc822: not a report");
         return Ok(Reading::Other);
     }
-    let texts = envelope_texts(item, &|text| (layout.parse)(text, grammar::Inner::default()).is_some())?;
+    let texts = envelope_texts(item, &layout.fits)?;
     let parent_id = message_id(item.headers, "x-ms-exchange-parent-message-id");
     let mut candidates = Vec::new();
     for &part in originals.iter().take(ORIGINALS_MAX) {

@@ -73,12 +73,12 @@ fn markup<'a>(rest: &'a str, text: &mut Text) -> &'a str {
     };
     let name = name.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
     let is = |wanted: &&str| name.eq_ignore_ascii_case(wanted);
-    if !closes && SILENT.iter().any(|wanted| is(wanted)) {
+    if !closes && SILENT.iter().any(is) {
         return memmem::find(after.as_bytes(), b"</").map_or("", |end| &after[end..]);
     }
     if is(&"br") {
         text.end_line();
-    } else if BLOCKS.iter().any(|wanted| is(wanted)) {
+    } else if BLOCKS.iter().any(is) {
         text.end_block();
         if is(&"pre") {
             text.pre = if closes { text.pre.saturating_sub(1) } else { text.pre + 1 };

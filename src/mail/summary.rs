@@ -1,5 +1,7 @@
 //! What a list shows of a message: decoded for people, never used for identity.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +69,12 @@ pub fn is_same_message_id(one: &str, other: &str) -> bool {
 
 /// The same for a text from elsewhere.
 pub fn normal_message_id(text: &str) -> Option<String> {
-    let bare: String = text.chars().filter(|c| !c.is_whitespace() && !c.is_control()).collect();
+    let text = text.trim_matches([' ', '\t', '\r', '\n']);
+    let bare = if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Cow::Borrowed(text)
+    } else {
+        text.chars().filter(|c| !c.is_whitespace() && !c.is_control()).collect()
+    };
     let bare = match bare.split_once('<') {
         // Some servers put a comment behind it: `<id> (added by postmaster@mx.example)`.
         Some((_, rest)) if !bare.ends_with('>') => rest.trim_start_matches('<').split('>').next().unwrap_or(rest),

@@ -24,7 +24,7 @@ use crate::journal::{Decoded, Format, Transfer};
 use crate::sources::ItemBytes;
 
 /// Version of the decoder; recorded with each item.
-pub const PARSER: u32 = 2;
+pub const PARSER: u32 = 3;
 
 /// An item on its way from the gateway to the archive.
 pub struct Work {

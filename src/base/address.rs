@@ -56,6 +56,11 @@ pub fn normalise_domain(domain: &str) -> Option<String> {
     if domain.starts_with('[') {
         return Some(domain.to_ascii_lowercase());
     }
+    // IDNA does nothing more to such a name; it is asked about all others, punycode included.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    if domain.bytes().all(plain) && !domain.as_bytes().windows(4).any(|four| four.eq_ignore_ascii_case(b"xn--")) {
+        return Some(domain.to_ascii_lowercase());
+    }
     match idna::domain_to_ascii(domain) {
         Ok(ascii) if !ascii.is_empty() => Some(ascii),
         // Underscores and the like are refused by IDNA but exist in the field; keep them comparable.
@@ -92,6 +97,14 @@ mod tests {
 
     fn parsed(text: &str) -> Option<String> {
         Address::parse(text).map(|address| address.to_string())
+    }
+
+    #[test]
+    fn plain_names_are_what_idna_makes_of_them() {
+        for name in ["Corp.Example", "a-b.example", "ab--c.example", "-a.example", "a..b", "1.2", "EXAMPLE"] {
+            let asked = idna::domain_to_ascii(name).unwrap_or_else(|_| name.to_ascii_lowercase());
+            assert_eq!(normalise_domain(name), Some(asked), "{name}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Citadel names itself in the boundary (which ends in dashes), writes no multipart/alternative, and leaves out
 //! the `smtp:` in front of addresses. It names the original without the domain that it adds to a Message-ID.
 
-use super::{DecodeError, Item, report};
+use super::{DecodeError, Item, recipient_list, report};
 use crate::mail::mime::Kind;
 
 /// The mail has the marker that both write.
@@ -17,7 +17,8 @@ pub fn wrote(item: &Item<'_, '_>) -> Result<bool, DecodeError> {
     if nested {
         return Ok(false);
     }
-    let Some(text) = report::envelope_text(item)? else { return Ok(false) };
-    let text = text.to_ascii_lowercase();
+    let texts = report::envelope_texts(item, &recipient_list::is_envelope)?;
+    let Some(envelope) = texts.into_iter().next() else { return Ok(false) };
+    let text = envelope.text.to_ascii_lowercase();
     Ok(!["<smtp:", "<ex:", "<x400:"].iter().any(|prefix| text.contains(prefix)))
 }

@@ -26,9 +26,13 @@ const SENDER_HEADERS: [&str; 3] = ["X-Envelope-From", "X-MAILFROM", "Return-Path
 const JOURNAL_NAMES: [&str; 8] =
     ["journal", "journaling", "journalling", "archive", "archiv", "mailarchive", "mail-archive", "always_bcc"];
 
+/// Prefixes of virtual domains have a few dashes.
+const PREFIX_DASHES_MAX: usize = 16;
+
 /// `None`: no such field names anybody.
 pub fn envelope(item: &Item<'_, '_>) -> Option<Envelope> {
     let region = Region::of(item.headers, item.options);
+    let prefixes = Prefixes::of(item);
     for name in &item.options.envelope_headers {
         let google = name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("x-gm-"));
         let counts = |field: &&Field<'_>| if google { region.holds_of_google(field) } else { region.holds(field) };
@@ -38,7 +42,8 @@ pub fn envelope(item: &Item<'_, '_>) -> Option<Envelope> {
         let mut seen = HashSet::new();
         let mut recipients = Vec::new();
         let mut own = false;
-        for address in item.headers.all(name).filter(counts).flat_map(|field| addresses(field.value)) {
+        let noted = item.headers.all(name).filter(counts).flat_map(|field| addresses(field.value));
+        for address in noted.map(|address| prefixes.strip(address)) {
             if item.options.journal_addresses.contains(&address) || JOURNAL_NAMES.contains(&address.local()) {
                 own = true;
             } else if seen.insert(address.clone()) {
@@ -72,11 +77,35 @@ fn sender(item: &Item<'_, '_>, region: &Region) -> Option<String> {
 
 fn addresses(value: &[u8]) -> Vec<Address> {
     let mailboxes = words::mailboxes(value).into_iter().filter_map(|mailbox| mailbox.address);
-    mailboxes.filter_map(|address| Address::parse(&address)).map(without_prefix).collect()
+    mailboxes.filter_map(|address| Address::parse(&address)).collect()
 }
 
-/// qmail and its like put the virtual domain in front: `corp.example-bob@corp.example`.
-fn without_prefix(address: Address) -> Address {
-    let bare = address.local().strip_prefix(address.domain()).and_then(|rest| rest.strip_prefix('-'));
-    bare.and_then(|local| Address::parse(&format!("{local}@{}", address.domain()))).unwrap_or(address)
+/// qmail and its like put something in front of addresses of a virtual domain: the domain
+/// (`corp.example-bob@corp.example`), or a name of the administrator's choice (`mailbox-corp-bob@corp.example`).
+struct Prefixes {
+    /// Whom the message itself names, when qmail delivered it: what is left without the prefix must be one of them,
+    /// for `sales-bob` can also be a mailbox of that name.
+    named: HashSet<String>,
+}
+
+impl Prefixes {
+    fn of(item: &Item<'_, '_>) -> Prefixes {
+        let qmail = item.headers.get("received").is_some_and(|field| field.one_line().starts_with(b"(qmail "));
+        let recipients = if qmail { plain::envelope_of(item.headers).recipients } else { Vec::new() };
+        Prefixes { named: recipients.into_iter().map(|recipient| recipient.address).collect() }
+    }
+
+    fn strip(&self, address: Address) -> Address {
+        let (local, domain) = (address.local(), address.domain());
+        let known = local.strip_prefix(domain).and_then(|rest| rest.strip_prefix('-'));
+        let found = match known {
+            Some(bare) => Some(format!("{bare}@{domain}")),
+            None if self.named.is_empty() || self.named.contains(address.as_str()) => None,
+            None => {
+                let ends = local.match_indices('-').map(|(at, _)| format!("{}@{domain}", &local[at + 1..]));
+                ends.take(PREFIX_DASHES_MAX).find(|bare| self.named.contains(bare))
+            }
+        };
+        found.and_then(|bare| Address::parse(&bare)).unwrap_or(address)
+    }
 }

@@ -22,7 +22,16 @@ pub fn read<'a>(item: &Item<'a, '_>) -> Result<Reading<'a>, DecodeError> {
         }
         return Ok(Reading::Other);
     }
-    report::read(item, &Layout { format: Format::Exchange, marked, parse: grammar::parse, short_ids: false })
+    report::read(
+        item,
+        &Layout {
+            format: Format::Exchange,
+            marked,
+            fits: grammar::is_envelope,
+            parse: grammar::parse,
+            short_ids: false,
+        },
+    )
 }
 
 pub fn is_marked(headers: &Headers<'_>) -> bool {

@@ -13,7 +13,10 @@ pub fn read<'a>(item: &Item<'a, '_>) -> Result<Reading<'a>, DecodeError> {
     }
     let format = if citadel::wrote(item)? { Format::Citadel } else { Format::Exchange2003 };
     let short_ids = format == Format::Citadel;
-    report::read(item, &Layout { format, marked: true, parse: recipient_list::parse, short_ids })
+    report::read(
+        item,
+        &Layout { format, marked: true, fits: recipient_list::is_envelope, parse: recipient_list::parse, short_ids },
+    )
 }
 
 pub fn is_marked(headers: &Headers<'_>) -> bool {

@@ -10,13 +10,14 @@
 //!
 //! Lines end in CRLF or LF; U+2028, VT, FF and a lone CR are text. Time is linear in the text.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 
 use super::plain::normal;
 use crate::base::address::Address;
 use crate::mail::envelope::{Envelope, Recipient, Role, Via};
-use crate::mail::summary::normal_message_id;
+use crate::mail::summary::{is_same_message_id, normal_message_id};
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Parsed {
@@ -62,14 +63,19 @@ impl Label {
 
 struct Line<'a> {
     label: Label,
-    value: &'a str,
+    value: Cow<'a, str>,
     /// Number of the line in the text.
     number: usize,
 }
 
+const VIAS: [(&str, Via); 2] = [("expanded:", Via::Expanded), ("forwarded:", Via::Forwarded)];
+const BLANKS: [char; 2] = [' ', '\t'];
+/// Before the recipient, before the word for how, and before what that names.
+const WRAPS_MAX: usize = 3;
+
 /// `None` when the text has neither a sender nor a recipient and so is no envelope.
 pub fn parse(text: &str, inner: Inner<'_>) -> Option<Parsed> {
-    if !fields(text).any(|line| matches!(line.label, Label::Sender | Label::Recipient(_))) {
+    if !is_envelope(text) {
         return None;
     }
     let distrusted = distrusted(text, inner);
@@ -85,21 +91,21 @@ pub fn parse(text: &str, inner: Inner<'_>) -> Option<Parsed> {
             Label::Subject => {}
             Label::Sender => {
                 if !std::mem::replace(&mut sender_seen, true) {
-                    parsed.envelope.sender = owner(line.value);
+                    parsed.envelope.sender = owner(&line.value);
                 }
             }
             Label::OnBehalfOf => {
                 if parsed.envelope.on_behalf_of.is_none() {
-                    parsed.envelope.on_behalf_of = owner(line.value);
+                    parsed.envelope.on_behalf_of = owner(&line.value);
                 }
             }
             Label::MessageId => {
                 if parsed.message_id.is_none() {
-                    parsed.message_id = normal_message_id(line.value);
+                    parsed.message_id = normal_message_id(&line.value);
                 }
             }
             Label::Recipient(role) => {
-                if let Some(recipient) = recipient(role, line.value)
+                if let Some(recipient) = recipient(role, &line.value)
                     && seen.insert(recipient.clone())
                 {
                     parsed.envelope.recipients.push(recipient);
@@ -110,6 +116,11 @@ pub fn parse(text: &str, inner: Inner<'_>) -> Option<Parsed> {
     Some(parsed)
 }
 
+/// Whether the text has a sender or a recipient.
+pub fn is_envelope(text: &str) -> bool {
+    fields(text).any(|line| matches!(line.label, Label::Sender | Label::Recipient(_)))
+}
+
 /// The lines of the text; the text is gone through several times rather than held a second time.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line))
@@ -117,11 +128,51 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 
 /// The lines with a known label; all others are skipped.
 fn fields(text: &str) -> impl Iterator<Item = Line<'_>> {
-    lines(text).enumerate().filter_map(|(number, line)| {
-        let (label, value) = line.split_once(':')?;
-        let label = Label::named(label.trim_matches([' ', '\t']))?;
-        Some(Line { label, value: value.trim_matches([' ', '\t']), number })
+    let mut lines = lines(text).enumerate().peekable();
+    std::iter::from_fn(move || {
+        loop {
+            let (number, line) = lines.next()?;
+            let Some((label, value)) = line.split_once(':') else { continue };
+            let Some(label) = Label::named(label.trim_matches(BLANKS)) else { continue };
+            let mut value = Cow::Borrowed(value.trim_matches(BLANKS));
+            for _ in 0..WRAPS_MAX {
+                // A subject is the sender's, and nothing of it is wanted.
+                if label == Label::Subject || !is_open(&value) {
+                    break;
+                }
+                let Some((_, next)) = lines.next_if(|(_, next)| continues(next)) else { break };
+                value = format!("{value} {}", next.trim_matches(BLANKS)).trim_start_matches(BLANKS).to_owned().into();
+            }
+            return Some(Line { label, value, number });
+        }
     })
+}
+
+/// A mail system that wraps text puts a long address or identifier on a line of its own.
+fn is_open(value: &str) -> bool {
+    value.is_empty() || value.ends_with(',') || VIAS.iter().any(|(label, _)| ends_with(value, label))
+}
+
+/// Whether the line can only be what such a break left: one address or identifier, with or without the word before it.
+fn continues(line: &str) -> bool {
+    let line = line.trim_matches(BLANKS);
+    let after_via = VIAS.iter().find_map(|(label, _)| after(line, label));
+    let word = after_via.unwrap_or(line).trim_matches(BLANKS);
+    if after_via.is_some() && word.is_empty() {
+        return true;
+    }
+    let labelled = line.split_once(':').is_some_and(|(label, _)| Label::named(label.trim_matches(BLANKS)).is_some());
+    !labelled && word.contains('@') && !word.contains(BLANKS)
+}
+
+/// What follows the label at the start of the text.
+fn after<'a>(text: &'a str, label: &str) -> Option<&'a str> {
+    let start = text.get(..label.len())?;
+    start.eq_ignore_ascii_case(label).then(|| &text[label.len()..])
+}
+
+fn ends_with(text: &str, label: &str) -> bool {
+    text.len().checked_sub(label.len()).and_then(|at| text.get(at..)).is_some_and(|end| end.eq_ignore_ascii_case(label))
 }
 
 /// The range of line numbers that the subject's text may have written.
@@ -134,8 +185,10 @@ fn distrusted(text: &str, inner: Inner<'_>) -> Range<usize> {
             (Label::Subject, None) => after_subject = Some(line.number + 1),
             (Label::MessageId, None) => id_before = true,
             (Label::MessageId, Some(_)) => {
-                let is_original =
-                    inner.message_id.is_none() || normal_message_id(line.value).as_deref() == inner.message_id;
+                let is_original = inner.message_id.is_none()
+                    || normal_message_id(&line.value)
+                        .zip(inner.message_id)
+                        .is_some_and(|(id, inner)| is_same_message_id(&id, inner));
                 last_id = if is_original { Some(line.number) } else { last_id };
             }
             (Label::Subject | Label::Sender | Label::OnBehalfOf | Label::Recipient(_), _) => {}
@@ -169,7 +222,7 @@ fn recipient(role: Role, value: &str) -> Option<Recipient> {
         }
         None => (value, None),
     };
-    let address = normal(bare(address))?;
+    let address = normal(bare(address.trim_end_matches([',', ' ', '\t'])))?;
     let (via, via_address) = match via {
         Some((via, address)) => (Some(via), address),
         None => (None, None),
@@ -180,11 +233,10 @@ fn recipient(role: Role, value: &str) -> Option<Recipient> {
 /// The first `, Expanded:` or `, Forwarded:`: where it begins, which it is, where it ends.
 fn first_via(value: &str) -> Option<(usize, Via, usize)> {
     for (at, _) in value.match_indices(',') {
-        let rest = value[at + 1..].trim_start_matches([' ', '\t']);
-        let start = value.len() - rest.len();
-        for (label, via) in [("expanded:", Via::Expanded), ("forwarded:", Via::Forwarded)] {
-            if rest.get(..label.len()).is_some_and(|found| found.eq_ignore_ascii_case(label)) {
-                return Some((at, via, start + label.len()));
+        let rest = value[at + 1..].trim_start_matches(BLANKS);
+        for (label, via) in VIAS {
+            if let Some(target) = after(rest, label) {
+                return Some((at, via, value.len() - target.len()));
             }
         }
     }

@@ -32,6 +32,23 @@ fn recipients_of_all_kinds() {
 }
 
 #[test]
+fn lines_that_a_mail_system_wrapped() {
+    let text = "Sender:\r\nalice@corp.example\r\nSubject: x\r\nMessage-Id:\r\n <1@x>\r\nTo: bob@corp.example,\r\nExpanded: team@corp.example\r\nCc:\r\ncarol@corp.example, \r\nForwarded:\r\n\tdave@corp.example\r\nBcc:\r\nTo: erin@corp.example,\r\nRecipient:f@corp.example\r\nBcc:\r\nnot an address@corp.example\r\n\r\nx@corp.example";
+    assert_eq!(
+        shown(text, Inner { message_id: Some("<1@x>"), subject: "x" }),
+        [
+            "to bob@corp.example Expanded team@corp.example",
+            "cc carol@corp.example Forwarded dave@corp.example",
+            "to erin@corp.example",
+            "recipient f@corp.example",
+        ]
+    );
+    let parsed = parse(text, Inner::default()).unwrap();
+    assert_eq!(parsed.envelope.sender.as_deref(), Some("alice@corp.example"));
+    assert_eq!(parsed.message_id.as_deref(), Some("<1@x>"));
+}
+
+#[test]
 fn senders_that_are_nobody() {
     for nobody in ["<>", "", "Microsoft Exchange", "<unknown>"] {
         let parsed = parse(&format!("Sender: {nobody}\nSender: x@corp.example\nTo: b@corp.example"), Inner::default());

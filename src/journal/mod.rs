@@ -23,6 +23,7 @@ use crate::mail::envelope::{Envelope, Recipient};
 use crate::mail::header::Headers;
 use crate::mail::mime::{Limits, Scanner, Structure};
 use crate::mail::summary::Summary;
+use original::Located;
 use report::Reading;
 use trail::Trail;
 
@@ -153,8 +154,18 @@ impl From<std::io::Error> for DecodeError {
 
 /// Decodes an item. See the module's page for what it promises.
 pub fn decode(item: &dyn ByteSource, options: &DecodeOptions) -> Result<Decoded, DecodeError> {
+    guarded(item, options, true)
+}
+
+/// The same without reading the original once more to hash it: its digests are all zero. For measurements, which ask
+/// what recognising costs and what hashing costs.
+pub fn decode_undigested(item: &dyn ByteSource, options: &DecodeOptions) -> Result<Decoded, DecodeError> {
+    guarded(item, options, false)
+}
+
+fn guarded(item: &dyn ByteSource, options: &DecodeOptions, digests: bool) -> Result<Decoded, DecodeError> {
     // Nothing that is unwound through is used again: all state of a decode is local to it.
-    catch_unwind(AssertUnwindSafe(|| decode_unguarded(item, options)))
+    catch_unwind(AssertUnwindSafe(|| decode_unguarded(item, options, digests)))
         .unwrap_or_else(|_| Err(DecodeError("the decoder panicked on it, which is a bug in gatepost".into())))
 }
 
@@ -211,15 +222,15 @@ struct Finding<'a> {
     degraded: bool,
     flags: Vec<&'static str>,
     envelope: Envelope,
-    original: original::Located<'a>,
-    twin: Option<original::Located<'a>>,
+    original: Located<'a>,
+    twin: Option<Located<'a>>,
     reporter: Option<String>,
     own_recipients: Vec<Recipient>,
 }
 
 impl<'a> Finding<'a> {
     /// Proven, without flags and with an empty envelope; the formats say what is different.
-    fn new(format: Format, original: original::Located<'a>) -> Finding<'a> {
+    fn new(format: Format, original: Located<'a>) -> Finding<'a> {
         Finding {
             format,
             wrapped_in: None,
@@ -234,7 +245,7 @@ impl<'a> Finding<'a> {
     }
 }
 
-fn decode_unguarded(bytes: &dyn ByteSource, options: &DecodeOptions) -> Result<Decoded, DecodeError> {
+fn decode_unguarded(bytes: &dyn ByteSource, options: &DecodeOptions, digests: bool) -> Result<Decoded, DecodeError> {
     let structure = scan(bytes, 0..bytes.len())?;
     let headers = Headers::of(&structure.root_header);
     if headers.is_empty() {
@@ -247,8 +258,9 @@ fn decode_unguarded(bytes: &dyn ByteSource, options: &DecodeOptions) -> Result<D
     if structure.limited || finding.original.structure().limited {
         finding.flags.push(flags::LIMITS_MET);
     }
-    let (original, canonical) = finding.original.digest(bytes)?;
-    let twin = finding.twin.map(|twin| twin.digest(bytes)).transpose()?;
+    let digest = |located: &Located<'_>| if digests { located.digest(bytes) } else { Ok(located.undigested()) };
+    let (original, canonical) = digest(&finding.original)?;
+    let twin = finding.twin.map(|twin| digest(&twin)).transpose()?;
     let inner = Headers::of(finding.original.header());
     let anonymous =
         inner.all("x-ms-exchange-organization-authas").any(|field| field.one_line().eq_ignore_ascii_case(b"anonymous"));

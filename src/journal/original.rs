@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::{Canonical, DecodeError, Item, Original, Transfer, flags, scan};
 use crate::base::bytes::{ByteSource, for_each_window, read_range};
-use crate::base::digest::Hasher;
+use crate::base::digest::{Digest, Hasher};
 use crate::mail::canonical::{self, Collector};
 use crate::mail::header::Headers;
 use crate::mail::mime::{Kind, Limits, Scanner, Structure};
@@ -110,6 +110,14 @@ impl<'a> Located<'a> {
             let name = self.structure.parts[index].content.filename.as_deref().unwrap_or_default();
             name.eq_ignore_ascii_case(b"message.html")
         })
+    }
+
+    /// What is known without reading the original once more; of an encoded one the size is that of its digits.
+    pub fn undigested(&self) -> (Original, Canonical) {
+        let sha256 = Digest::ZERO;
+        let size = self.range.end - self.range.start;
+        let original = Original { range: self.range.clone(), transfer: self.transfer, sha256, size };
+        (original, Canonical { version: canonical::VERSION, digest: sha256 })
     }
 
     /// Reads the original once more, for its SHA-256 and its canonical digest at the same time.

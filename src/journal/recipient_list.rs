@@ -28,28 +28,40 @@ pub fn parse(text: &str, _inner: Inner<'_>) -> Option<Parsed> {
     let mut parsed = Parsed::default();
     let mut lists = 0;
     let mut list = List::default();
-    let mut sender_seen = false;
-    let mut in_list = false;
+    let mut sender = None;
+    let mut message_id = None;
+    let mut place = Place::Between;
     for line in text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)) {
+        let blank = line.trim().is_empty();
         if let Some(value) = after_label(line, "recipients") {
             lists += 1;
-            in_list = true;
+            place = Place::List;
             list.line(value);
-        } else if in_list && line.trim().is_empty() {
+        } else if place == Place::List {
             // Blank lines before the first entry are the mail system's.
-            in_list = list.is_empty();
-        } else if in_list {
-            list.line(line);
-        } else if let Some(value) = after_label(line, "sender") {
-            if !std::mem::replace(&mut sender_seen, true) {
-                parsed.envelope.sender = address_of(value);
+            if !blank {
+                list.line(line);
+            } else if !list.is_empty() {
+                place = Place::Between;
             }
-        } else if let Some(value) = after_label(line, "message-id")
-            && parsed.message_id.is_none()
-        {
-            parsed.message_id = normal_message_id(value);
+        } else if let Some(value) = after_label(line, "sender") {
+            place = if sender.is_none() { Place::Sender } else { Place::Between };
+            sender.get_or_insert_with(Wrapped::default).line(value);
+        } else if let Some(value) = after_label(line, "message-id") {
+            place = if message_id.is_none() { Place::MessageId } else { Place::Between };
+            message_id.get_or_insert_with(Wrapped::default).line(value);
+        } else if blank {
+            place = Place::Between;
+        } else {
+            match (place, &mut sender, &mut message_id) {
+                (Place::Sender, Some(value), _) | (Place::MessageId, _, Some(value)) => value.line(line),
+                _ => {}
+            }
         }
     }
+    let sender_seen = sender.is_some();
+    parsed.envelope.sender = sender.and_then(|sender| address_of(&sender.value));
+    parsed.message_id = message_id.and_then(|id| normal_message_id(&id.value));
     list.end_entry();
     if lists > 1 || (lists == 0 && !sender_seen) {
         return None;
@@ -63,6 +75,38 @@ pub fn parse(text: &str, _inner: Inner<'_>) -> Option<Parsed> {
         }
     }
     Some(parsed)
+}
+
+pub fn is_envelope(text: &str) -> bool {
+    parse(text, Inner::default()).is_some()
+}
+
+/// Where in the text the next line belongs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Between,
+    Sender,
+    MessageId,
+    List,
+}
+
+/// A value that may be wrapped over several lines, up to its closing bracket.
+#[derive(Default)]
+struct Wrapped {
+    value: String,
+    lines: usize,
+}
+
+impl Wrapped {
+    fn line(&mut self, line: &str) {
+        if self.lines < ENTRY_LINES_MAX && !self.value.ends_with('>') {
+            if !self.value.is_empty() {
+                self.value.push(' ');
+            }
+            self.value.push_str(line.trim());
+            self.lines += 1;
+        }
+    }
 }
 
 /// The value of a line that begins with the label. List entries are indented, so a label is not.
@@ -137,8 +181,12 @@ fn address_of(entry: &str) -> Option<String> {
         None => entry,
     };
     let address = address.trim();
-    let lower = address.get(..5).unwrap_or(address).to_ascii_lowercase();
-    let addressed = address.contains('@') || lower.starts_with("ex:") || lower == "x400:" || address.starts_with('/');
+    // `EX:`, `X400:`, `NOTES:` … in brackets.
+    let typed = entry.contains('<')
+        && address.split_once(':').is_some_and(|(kind, value)| {
+            !value.is_empty() && !kind.is_empty() && kind.len() <= 12 && kind.bytes().all(|b| b.is_ascii_alphanumeric())
+        });
+    let addressed = address.contains('@') || typed || address.starts_with('/');
     // Citadel writes users of other nodes as `user @ node`.
     if addressed { normal(&address.replace(" @ ", "@")) } else { None }
 }
@@ -171,6 +219,15 @@ mod tests {
         ];
         assert_eq!(recipients(list), expected);
         assert_eq!(recipients(&list.replace("\r\n", "\n")), expected);
+    }
+
+    #[test]
+    fn wrapped_fields() {
+        let text = "Sender: \"Alice\r\n A\"\r\n\t<smtp:a@corp.example>\r\nMessage-ID:\r\n <1@\r\n x>\r\nRecipients:\r\n\t<NOTES:CN=Bob/O=Corp>\r\n";
+        let parsed = parse(text, Inner::default()).unwrap();
+        assert_eq!(parsed.envelope.sender.as_deref(), Some("a@corp.example"));
+        assert_eq!(parsed.message_id.as_deref(), Some("<1@x>"));
+        assert_eq!(parsed.envelope.recipients[0].address, "NOTES:CN=Bob/O=Corp");
     }
 
     #[test]

@@ -8,13 +8,16 @@ use super::original::Located;
 use super::{DecodeError, Finding, Format, Item, flags, grammar, plain, trust};
 use crate::base::bytes::read_range;
 use crate::mail::header::Headers;
-use crate::mail::mime::Kind;
-use crate::mail::summary::message_id;
-use crate::mail::transfer;
+use crate::mail::html;
+use crate::mail::mime::{Kind, Part};
+use crate::mail::summary::{is_same_message_id, message_id};
+use crate::mail::transfer::{self, Encoding};
 use crate::mail::words;
 
 /// An envelope part longer than this is not read: twice what 100,000 recipients of a list need.
 const ENVELOPE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// More texts than this are not looked at.
+const TEXTS_MAX: usize = 8;
 /// More originals than this are not looked at; a report has one, or two with a clear copy.
 const ORIGINALS_MAX: usize = 4;
 
@@ -33,6 +36,8 @@ pub struct Layout {
     pub format: Format,
     /// The format's own marker is there. Without it a report must prove itself in every other way.
     pub marked: bool,
+    /// Whether `parse` would make an envelope of the text.
+    pub fits: fn(&str) -> bool,
     pub parse: fn(&str, grammar::Inner<'_>) -> Option<grammar::Parsed>,
     /// The envelope may name the original without the domain of its Message-ID.
     pub short_ids: bool,
@@ -61,11 +66,11 @@ pub fn read<'a>(item: &Item<'a, '_>, layout: &Layout) -> Result<Reading<'a>, Dec
         item.trail.note(rule, "no marker and more than two message/rfc822: not a report");
         return Ok(Reading::Other);
     }
-    let text = envelope_text(item)?;
+    let texts = envelope_texts(item, &layout.fits)?;
     let parent_id = message_id(item.headers, "x-ms-exchange-parent-message-id");
     let mut candidates = Vec::new();
     for &part in originals.iter().take(ORIGINALS_MAX) {
-        candidates.push(Candidate::examine(item, part, text.as_deref(), parent_id.as_deref(), layout)?);
+        candidates.push(Candidate::examine(item, part, &texts, parent_id.as_deref(), layout)?);
     }
     mark_wrapped_twin(&mut candidates);
     let several = candidates.len() > 1;
@@ -166,7 +171,7 @@ impl<'a> Candidate<'a> {
     fn examine(
         item: &Item<'a, '_>,
         part: usize,
-        text: Option<&str>,
+        texts: &[Text],
         parent_id: Option<&str>,
         layout: &Layout,
     ) -> Result<Candidate<'a>, DecodeError> {
@@ -175,20 +180,36 @@ impl<'a> Candidate<'a> {
         let inner_id = message_id(&headers, "message-id");
         let subject = headers.get("subject").map(|field| words::text_with_breaks(field.value)).unwrap_or_default();
         let inner = grammar::Inner { message_id: inner_id.as_deref(), subject: &subject };
-        let parsed = text.and_then(|text| (layout.parse)(text, inner));
-        let envelope_id = parsed.as_ref().and_then(|parsed| parsed.message_id.as_deref());
         let inner_id = inner_id.as_deref();
-        let same = |one: &str, other: &str| one == other || (layout.short_ids && is_short_for(one, other));
+        let same =
+            |one: &str, other: &str| is_same_message_id(one, other) || (layout.short_ids && is_short_for(one, other));
+        let names = |parsed: &grammar::Parsed| {
+            parsed.message_id.as_deref().zip(inner_id).is_some_and(|(envelope, inner)| same(envelope, inner))
+        };
+        let mut parsed = None;
+        for text in texts {
+            let found = (layout.parse)(&text.text, inner);
+            if found.as_ref().is_some_and(names) {
+                parsed = found;
+                break;
+            }
+            // A text further down can be a footer: without the original's Message-ID it is not believed.
+            if text.first {
+                parsed = found;
+            }
+        }
+        let envelope_id = parsed.as_ref().and_then(|parsed| parsed.message_id.as_deref());
         let agree = |one: Option<&str>, other: Option<&str>| one.zip(other).is_none_or(|(one, other)| same(one, other));
         let trusted = agree(envelope_id, inner_id) && agree(envelope_id, parent_id) && agree(inner_id, parent_id);
-        let named = envelope_id.zip(inner_id).is_some_and(|(envelope, inner)| same(envelope, inner));
+        let named = parsed.as_ref().is_some_and(names);
         Ok(Candidate { protected: located.is_protected(), located, flag, parsed, trusted, named })
     }
 }
 
 /// Whether `<a>` stands for `<a@b>`.
 fn is_short_for(short: &str, id: &str) -> bool {
-    id.split_once('@').is_some_and(|(local, _)| short.strip_suffix('>') == Some(local))
+    let bare = short.strip_suffix('>').unwrap_or(short);
+    id.split_once('@').is_some_and(|(local, _)| is_same_message_id(bare, local))
 }
 
 /// The older message encryption leaves nothing but an attached message.html around the ciphertext. Of itself that
@@ -204,11 +225,11 @@ fn mark_wrapped_twin(candidates: &mut [Candidate<'_>]) {
     }
 }
 
-/// The original, by policy clear or protected: the first of those that agrees with the envelope, else the first of
-/// those, else the first of the others. And the protected twin, when both are wanted.
+/// The original: one that does not contradict the envelope, of those by policy a clear or a protected one, of those
+/// one that the envelope names, of those the first. And the protected twin, when both are wanted.
 fn choose<'a>(mut candidates: Vec<Candidate<'a>>, policy: ClearText) -> Option<(Candidate<'a>, Option<Candidate<'a>>)> {
     let wanted = policy == ClearText::Protected;
-    let rank = |candidate: &Candidate<'_>| (candidate.protected != wanted, !candidate.trusted, !candidate.named);
+    let rank = |candidate: &Candidate<'_>| (!candidate.trusted, candidate.protected != wanted, !candidate.named);
     let best = (0..candidates.len()).min_by_key(|&at| rank(&candidates[at]))?;
     let chosen = candidates.remove(best);
     let twin = match policy {
@@ -218,26 +239,66 @@ fn choose<'a>(mut candidates: Vec<Candidate<'a>>, policy: ClearText) -> Option<(
     Some((chosen, twin))
 }
 
-/// The text of the envelope part: the first text/plain among the report's children, or in a multipart/alternative
-/// there (Exchange 2003 writes one, a MAPI round trip adds one).
-pub fn envelope_text(item: &Item<'_, '_>) -> Result<Option<String>, DecodeError> {
+/// A text of the report that can be its envelope part.
+pub struct Text {
+    pub text: String,
+    /// The report's first text, where the envelope part belongs.
+    pub first: bool,
+}
+
+/// The texts of the report that `fits` takes for an envelope part. That is the first text/plain in most reports.
+/// Gateways put notices in front of it and footers behind it; a MAPI round trip wraps it into a multipart/alternative
+/// or leaves no more than its HTML twin; and labels of charset and encoding are not always true. Attached messages are
+/// never looked into.
+pub fn envelope_texts(item: &Item<'_, '_>, fits: &dyn Fn(&str) -> bool) -> Result<Vec<Text>, DecodeError> {
     let parts = &item.structure.parts;
-    let mut found = None;
-    for child in item.structure.children(item.root) {
-        if parts[child].content.kind == "text/plain" {
-            found = Some(child);
-        } else if parts[child].content.kind == "multipart/alternative" {
-            found = item.structure.children(child).find(|&part| parts[part].content.kind == "text/plain");
+    let mut plain = Vec::new();
+    let mut other = Vec::new();
+    let mut children = item.structure.subtree(item.root).skip(1).peekable();
+    while let Some(part) = children.next() {
+        if parts[part].content.is_message() {
+            let beyond = item.structure.subtree(part).end;
+            while children.next_if(|&next| next < beyond).is_some() {}
+        } else if parts[part].content.kind == "text/plain" {
+            plain.push(part);
+        } else if parts[part].content.kind == "text/html" {
+            other.push(part);
         }
-        if found.is_some() {
+        if plain.len() + other.len() >= TEXTS_MAX {
             break;
         }
     }
-    let Some(part) = found.map(|part| &parts[part]) else { return Ok(None) };
-    if part.body.end - part.body.start > ENVELOPE_BYTES_MAX {
-        return Ok(None);
+    let mut texts = Vec::new();
+    let mut left = ENVELOPE_BYTES_MAX;
+    for (number, part) in plain.into_iter().chain(other).enumerate() {
+        let part = &parts[part];
+        let Some(rest) = left.checked_sub(part.body.end - part.body.start) else { continue };
+        left = rest;
+        if let Some(text) = text_of(item, part, fits)? {
+            texts.push(Text { text, first: number == 0 });
+        }
     }
+    Ok(texts)
+}
+
+fn text_of(item: &Item<'_, '_>, part: &Part, fits: &dyn Fn(&str) -> bool) -> Result<Option<String>, DecodeError> {
     let raw = read_range(item.bytes, part.body.clone())?;
-    let decoded = transfer::decode(part.content.encoding, &raw);
-    Ok(Some(transfer::to_utf8(&decoded, part.content.charset())))
+    let encoding = part.content.encoding;
+    let readings = [(encoding, part.content.charset()), (encoding, None), (Encoding::Identity, None)];
+    for (number, (encoding, charset)) in readings.into_iter().enumerate() {
+        let mut decoded = transfer::decode(encoding, &raw);
+        if number > 0 {
+            // UTF-16 that does not say so.
+            decoded.retain(|&byte| byte != 0);
+        }
+        let mut text = transfer::to_utf8(&decoded, charset);
+        drop(decoded);
+        if part.content.kind == "text/html" {
+            text = html::to_text(&text);
+        }
+        if fits(&text) {
+            return Ok(Some(text));
+        }
+    }
+    Ok(None)
 }

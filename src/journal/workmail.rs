@@ -8,7 +8,16 @@ pub fn read<'a>(item: &Item<'a, '_>) -> Result<Reading<'a>, DecodeError> {
     if !is_marked(item.headers) {
         return Ok(Reading::Other);
     }
-    report::read(item, &Layout { format: Format::Workmail, marked: true, parse: grammar::parse, short_ids: false })
+    report::read(
+        item,
+        &Layout {
+            format: Format::Workmail,
+            marked: true,
+            fits: grammar::is_envelope,
+            parse: grammar::parse,
+            short_ids: false,
+        },
+    )
 }
 
 pub fn is_marked(headers: &Headers<'_>) -> bool {

@@ -21,8 +21,9 @@ pub fn read<'a>(item: &Item<'a, '_>) -> Result<Reading<'a>, DecodeError> {
     let subject = item.headers.get("subject").map(|field| words::text(field.value)).unwrap_or_default();
     let Some((account, _)) = account_in(&subject) else { return Ok(Reading::Other) };
     let rule = Format::Zimbra.as_str();
-    let text = report::envelope_text(item)?.unwrap_or_default();
-    let told = Told::of(&text).filter(|told| told.account == account);
+    let tells = |text: &str| Told::of(text).is_some_and(|told| told.account == account);
+    let texts = report::envelope_texts(item, &tells)?;
+    let told = texts.first().and_then(|found| Told::of(&found.text));
     let (Some(told), Some(&part)) = (told, report::originals(item).first()) else {
         item.trail.note(rule, "the subject is an intercept's, but body or attached message are not");
         return Ok(Reading::Other);

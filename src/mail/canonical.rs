@@ -4,7 +4,8 @@
 //! their ways wrote those. They agree in the rest, and only the rest is hashed:
 //!
 //! - the raw fields of [`FIELDS`], all occurrences in their order, each run of white space as one space;
-//! - the tree of parts: depth, kind, type, parameters without `boundary` in the order of their names;
+//! - the tree of parts: depth, kind, type, parameters without `boundary` in the order of their names, disposition and
+//!   file name;
 //! - the SHA-256 of each decoded leaf body. In text/* and message/* CRLF counts as LF and line breaks at the end do not
 //!   count: gateways change both (bare LF in base64 text, a line break added at the end), and neither can be
 //!   seen by a reader. All other leaves count byte for byte.
@@ -14,8 +15,9 @@
 //! delimiter is found counts as a leaf, so that there is no place for bytes that are shown and not hashed.
 //!
 //! The digest is for display. It must never decide that something is not stored, or is deleted: whoever
-//! writes a mail can copy all of this. Without Message-ID or Date, or beyond the scanner's limits, it is
-//! derived from the original's SHA-256 alone and unites equal bytes only.
+//! writes a mail can copy all of this. Without Message-ID or Date, beyond the scanner's limits, or where a part
+//! says twice what it is (readers differ in which they believe), it is derived from the original's SHA-256 alone
+//! and unites equal bytes only.
 
 use std::ops::Range;
 
@@ -138,7 +140,8 @@ impl<'a> Collector<'a> {
             self.finish_job(running);
         }
         let mut out = Framed::new();
-        if self.structure.limited || !self.identified {
+        let repeated = |index: usize| self.structure.parts[index].content.repeated;
+        if self.structure.limited || !self.identified || self.structure.subtree(self.root).any(repeated) {
             out.bytes(b"bytes only");
             out.bytes(original.as_bytes());
             return out.finish();
@@ -162,6 +165,10 @@ impl<'a> Collector<'a> {
             for (name, value) in parameters {
                 out.bytes(name.as_bytes());
                 out.bytes(value);
+            }
+            for said in [part.content.disposition.as_deref().map(str::as_bytes), part.content.filename.as_deref()] {
+                out.number(usize::from(said.is_some()));
+                out.bytes(said.unwrap_or_default());
             }
             let wanted = usize::from(is_message_root(self.structure, self.root, index))
                 + usize::from(self.structure.is_leaf(index));

@@ -61,6 +61,10 @@ fn hostile_copies_stay_apart() {
         MAIL.replace("=one", "=none").replace("hler", "hle"),
         MAIL.replace("<a@", "<b@"),
         MAIL.replace("09:15", "09:16"),
+        MAIL.replace("=x.pdf\n", "=x.pdf\nContent-Type: text/html\n"),
+        MAIL.replace("=x.pdf\n", "=x.pdf\nContent-Disposition: attachment; filename=x.pdf\n"),
+        MAIL.replace("=x.pdf\n", "=x.pdf\nContent-Disposition: attachment; filename=x.exe\n"),
+        MAIL.replace("=x.pdf\n", "=x.pdf\nContent-Disposition: inline; filename=x.pdf\n"),
     ];
     let mut seen = std::collections::HashSet::from([digest(MAIL)]);
     for (number, copy) in others.iter().enumerate() {

@@ -22,6 +22,8 @@ pub struct Content {
     pub filename: Option<Vec<u8>>,
     /// A field was longer than [`FIELD_BYTES_MAX`].
     pub truncated: bool,
+    /// A field occurred more than once; other readers may go by the last.
+    pub repeated: bool,
 }
 
 impl Content {
@@ -34,6 +36,7 @@ impl Content {
             disposition: None,
             filename: None,
             truncated: false,
+            repeated: false,
         }
     }
 
@@ -60,10 +63,14 @@ impl Content {
             } else if field.is("content-transfer-encoding") && !encoded {
                 encoded = true;
                 content.encoding = Encoding::named(value);
+            } else if field.is("content-type") || field.is("content-transfer-encoding") {
+                content.repeated = true;
             } else if field.is("content-disposition") && content.disposition.is_none() {
                 let (kind, parameters) = parameterised(value);
                 content.disposition = Some(kind);
                 content.filename = parameters.into_iter().find(|(name, _)| name == "filename").map(|(_, v)| v);
+            } else if field.is("content-disposition") {
+                content.repeated = true;
             }
         }
         if content.filename.is_none() {

@@ -6,6 +6,7 @@ pub mod canonical;
 pub mod content;
 pub mod envelope;
 pub mod header;
+pub mod html;
 pub mod mime;
 pub mod summary;
 pub mod transfer;

@@ -1,5 +1,7 @@
 //! What a list shows of a message: decoded for people, never used for identity.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -60,10 +62,24 @@ pub fn message_id(headers: &Headers<'_>, name: &str) -> Option<String> {
     normal_message_id(&String::from_utf8_lossy(&value[..value.len().min(8192)]))
 }
 
+/// Whether two identifiers, in angle brackets, are one. Servers change the case of the domain, so case is no difference.
+pub fn is_same_message_id(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
+}
+
 /// The same for a text from elsewhere.
 pub fn normal_message_id(text: &str) -> Option<String> {
-    let bare: String = text.chars().filter(|c| !c.is_whitespace() && !c.is_control()).collect();
-    let bare = bare.trim_start_matches('<').trim_end_matches('>');
+    let text = text.trim_matches([' ', '\t', '\r', '\n']);
+    let bare = if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Cow::Borrowed(text)
+    } else {
+        text.chars().filter(|c| !c.is_whitespace() && !c.is_control()).collect()
+    };
+    let bare = match bare.split_once('<') {
+        // Some servers put a comment behind it: `<id> (added by postmaster@mx.example)`.
+        Some((_, rest)) if !bare.ends_with('>') => rest.trim_start_matches('<').split('>').next().unwrap_or(rest),
+        _ => bare.trim_start_matches('<').trim_end_matches('>'),
+    };
     if bare.is_empty() { None } else { Some(format!("<{bare}>")) }
 }
 
@@ -79,6 +95,19 @@ mod tests {
         assert_eq!(summary.from, "Alice A <alice@corp.example>");
         assert_eq!(summary.to, ["bob@corp.example", "carol@corp.example"]);
         assert_eq!(summary.subject, "Zähler");
+    }
+
+    #[test]
+    fn identifiers_in_all_spellings() {
+        for text in
+            ["<1@x>", "1@x", " < 1@x\r\n >", "<<1@x>>", "<1@x> (added by postmaster@mx.example)", "<1@x", "1@x>"]
+        {
+            assert_eq!(normal_message_id(text).as_deref(), Some("<1@x>"), "{text}");
+        }
+        for text in ["", " ", "<>", "< >"] {
+            assert_eq!(normal_message_id(text), None, "{text}");
+        }
+        assert!(is_same_message_id("<1@Corp.Example>", "<1@corp.example>"));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Tolerant: junk in base64 is passed over, broken escapes of quoted-printable stay as they are, padding may
 //! be missing. The result depends on the bytes only, never on how they are cut into pieces.
 
+use memchr::memchr;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// 7bit, 8bit, binary, and every name that is not known.
@@ -264,6 +266,9 @@ pub fn to_utf8(bytes: &[u8], charset: Option<&str>) -> String {
     if let Some((encoding, mark)) = encoding_rs::Encoding::for_bom(bytes) {
         return encoding.decode_without_bom_handling(&bytes[mark..]).0.into_owned();
     }
+    if charset.is_some_and(|label| label.trim().eq_ignore_ascii_case("utf-7")) {
+        return utf7(bytes);
+    }
     let named = charset.and_then(|label| encoding_rs::Encoding::for_label(label.trim().as_bytes()));
     match named {
         Some(encoding) if encoding != encoding_rs::WINDOWS_1252 => {
@@ -275,6 +280,27 @@ pub fn to_utf8(bytes: &[u8], charset: Option<&str>) -> String {
             Err(_) => encoding_rs::WINDOWS_1252.decode_without_bom_handling(bytes).0.into_owned(),
         },
     }
+}
+
+/// RFC 2152: no charset of the web, so encoding_rs leaves it out, but a mail server can be set to it.
+fn utf7(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some(plus) = memchr(b'+', rest) {
+        out.push_str(&String::from_utf8_lossy(&rest[..plus]));
+        rest = &rest[plus + 1..];
+        let is_digit = |byte: &u8| DIGITS[3][usize::from(*byte)] != NO_DIGIT;
+        let end = rest.iter().position(|byte| !is_digit(byte)).unwrap_or(rest.len());
+        if end == 0 {
+            out.push('+');
+        }
+        let units = decode(Encoding::Base64, &rest[..end]);
+        let units = units.chunks_exact(2).map(|two| u16::from_be_bytes([two[0], two[1]]));
+        out.extend(char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)));
+        rest = rest[end..].strip_prefix(b"-").unwrap_or(&rest[end..]);
+    }
+    out.push_str(&String::from_utf8_lossy(rest));
+    out
 }
 
 #[cfg(test)]
@@ -331,6 +357,7 @@ mod tests {
         assert_eq!(to_utf8("Sä".as_bytes(), Some("us-ascii")), "Sä");
         assert_eq!(to_utf8(b"S\xe4", Some("no-such-charset")), "Sä");
         assert_eq!(to_utf8(b"\x93\xfa\x96{", Some("shift_jis")), "日本");
+        assert_eq!(to_utf8(b"a+AEA-x 1+-1 Z+AOQ-hler +AOQ.+2D3cAA-+", Some("UTF-7")), "a@x 1+1 Zähler ä.\u{1f400}+");
     }
 
     proptest! {

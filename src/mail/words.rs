@@ -7,11 +7,14 @@
 use jiff::Timestamp;
 use mail_parser::parsers::MessageStream;
 use mail_parser::{Address as ParsedAddress, HeaderValue};
+use memchr::memmem;
 
 /// Longer unstructured values are cut before they are decoded.
 const TEXT_INPUT_MAX: usize = 16 * 1024;
-/// Longer address lists are cut after their last whole entry below this: room for 30,000 recipients.
+/// Longer address lists are read in pieces of this size; a single entry is cut there.
 const LIST_INPUT_MAX: usize = 1024 * 1024;
+/// No further piece is read when a list has so many entries.
+const MAILBOXES_MAX: usize = 100_000;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mailbox {
@@ -36,22 +39,34 @@ pub fn text_with_breaks(value: &[u8]) -> String {
 
 /// The mailboxes of an address list, groups flattened, in their order.
 pub fn mailboxes(value: &[u8]) -> Vec<Mailbox> {
-    let value = match value.get(..LIST_INPUT_MAX) {
-        Some(cut) => &cut[..cut.iter().rposition(|&b| b == b',').unwrap_or(cut.len())],
-        None => value,
-    };
-    let input = prepared(value);
-    let HeaderValue::Address(list) = MessageStream::new(&input).parse_address() else { return Vec::new() };
+    let mut mailboxes = Vec::new();
+    let mut rest = value;
+    while !rest.is_empty() && mailboxes.len() < MAILBOXES_MAX {
+        let (piece, after) = rest.split_at(piece_of_list(rest));
+        mailboxes_of_piece(piece, &mut mailboxes);
+        rest = after;
+    }
+    mailboxes
+}
+
+/// How much of a long list is read at once: up to the end of an entry. A comma can stand in a quoted name, but hardly
+/// behind an address or at the end of a line.
+fn piece_of_list(list: &[u8]) -> usize {
+    let Some(window) = list.get(..LIST_INPUT_MAX) else { return list.len() };
+    let ends = [&b">,"[..], b",\r\n", b",\n", b","];
+    ends.iter().find_map(|end| Some(memmem::rfind(window, end)? + end.len())).unwrap_or(list.len())
+}
+
+fn mailboxes_of_piece(piece: &[u8], mailboxes: &mut Vec<Mailbox>) {
+    let input = prepared(&piece[..piece.len().min(LIST_INPUT_MAX)]);
+    let HeaderValue::Address(list) = MessageStream::new(&input).parse_address() else { return };
     let parsed = match list {
         ParsedAddress::List(list) => list,
         ParsedAddress::Group(groups) => groups.into_iter().flat_map(|group| group.addresses).collect(),
     };
     let kept = |text: Option<std::borrow::Cow<'_, str>>| text.map(|t| clean(&t)).filter(|t| !t.is_empty());
-    parsed
-        .into_iter()
-        .map(|one| Mailbox { name: kept(one.name), address: kept(one.address) })
-        .filter(|one| one.name.is_some() || one.address.is_some())
-        .collect()
+    let all = parsed.into_iter().map(|one| Mailbox { name: kept(one.name), address: kept(one.address) });
+    mailboxes.extend(all.filter(|one| one.name.is_some() || one.address.is_some()));
 }
 
 /// A `Date`; `None` for what is none.
@@ -76,6 +91,11 @@ impl Mailbox {
 
 /// Control characters become spaces; runs of white space become one space.
 pub fn clean(text: &str) -> String {
+    // Most texts are clean: printable ASCII with single spaces inside.
+    let printable = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if printable && !text.starts_with(' ') && !text.ends_with(' ') && !text.contains("  ") {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len());
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
         if !out.is_empty() {
@@ -155,6 +175,18 @@ mod tests {
         );
         assert_eq!(mailboxes(b"undisclosed-recipients:;"), []);
         assert_eq!(mailboxes(b""), []);
+    }
+
+    #[test]
+    fn a_list_beyond_one_piece_is_whole() {
+        for list in [
+            (0..100_000).map(|n| format!("\"Doe, {n}\" <user{n}@corp.example>, ")).collect::<String>(),
+            (0..100_000).map(|n| format!("user{n}@corp.example,\r\n ")).collect::<String>(),
+        ] {
+            let mailboxes = mailboxes(list.as_bytes());
+            assert_eq!(mailboxes.len(), 100_000);
+            assert!(mailboxes.iter().enumerate().all(|(n, m)| m.address == Some(format!("user{n}@corp.example"))));
+        }
     }
 
     #[test]

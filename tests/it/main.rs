@@ -27,4 +27,5 @@ mod rooms;
 mod service;
 mod speed;
 mod support;
+mod union;
 mod wire_cut;

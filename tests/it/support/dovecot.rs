@@ -250,6 +250,27 @@ impl Client {
         self.answers(&tag)
     }
 
+    /// Has the server send a whole folder over this connection, and throws it away; says how many bytes came.
+    pub fn drain(&mut self, folder: &str) -> u64 {
+        self.run(&format!("EXAMINE {folder}"));
+        self.tag += 1;
+        let end = format!("\r\nc{} OK", self.tag);
+        let command = format!("c{} UID FETCH 1:* (BODY.PEEK[])\r\n", self.tag);
+        self.stream.get_mut().write_all(command.as_bytes()).unwrap();
+        let mut buffer = vec![0; 256 * 1024];
+        let mut tail: Vec<u8> = Vec::new();
+        let mut bytes = 0;
+        // The answer to the command is the last line; it may come in two pieces.
+        while !(tail.ends_with(b"\r\n") && tail.windows(end.len()).any(|window| window == end.as_bytes())) {
+            let read = self.stream.read(&mut buffer).unwrap();
+            assert!(read > 0, "the server closed the connection");
+            bytes += read as u64;
+            tail.extend_from_slice(&buffer[read.saturating_sub(200)..read]);
+            tail.drain(..tail.len().saturating_sub(200));
+        }
+        bytes
+    }
+
     pub fn append(&mut self, folder: &str, mail: &[u8]) {
         self.tag += 1;
         let tag = format!("c{}", self.tag);

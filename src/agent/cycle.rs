@@ -72,6 +72,7 @@ pub async fn run<S: Source>(
         ));
     }
     report.alarms.extend(findings.alarms(profile, &report));
+    report.excluded_by = std::mem::take(&mut findings.excluded_by);
     if profile.delete && source.abilities().can_delete {
         report.alarms.extend(findings.quarantined(profile, &report, agent.clock.now()));
     }

@@ -41,7 +41,7 @@ pub struct Work {
 }
 
 /// What a run's report counts of a decoded item, beside what became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// More people would have been created than one item may.
     pub capped: bool,
@@ -52,6 +52,8 @@ pub struct Note {
     /// Nobody noted its envelope: it was filed by its own headers.
     pub degraded: bool,
     pub content_lost: bool,
+    /// The policy that left it out.
+    pub excluded: Option<String>,
 }
 
 impl Note {
@@ -61,6 +63,7 @@ impl Note {
             suspect: routing.suspect,
             is_report: decoded.format != Format::Plain,
             degraded: decoded.degraded,
+            excluded: routing.excluded.clone(),
             content_lost: decoded.flags.iter().any(|flag| flag == crate::journal::flags::CONTENT_LOST),
         }
     }

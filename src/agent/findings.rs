@@ -2,6 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use std::collections::BTreeMap;
+
 use super::decoders::Note;
 use super::report::ProfileReport;
 use super::{Expect, Profile, Role};
@@ -19,13 +21,18 @@ pub struct Findings {
     reports: u64,
     degraded: u64,
     content_lost: u64,
+    /// How many items each policy left out.
+    pub excluded_by: BTreeMap<String, u64>,
     /// Quarantined items whose time on the gateway was over.
     pub quarantined_due: u64,
 }
 
 impl Findings {
     pub fn count(&mut self, note: Note) {
-        let Note { capped, suspect, is_report, degraded, content_lost } = note;
+        let Note { capped, suspect, is_report, degraded, content_lost, excluded } = note;
+        if let Some(policy) = excluded {
+            *self.excluded_by.entry(policy).or_default() += 1;
+        }
         self.decoded += 1;
         self.capped += u64::from(capped);
         self.suspect += u64::from(suspect);

@@ -1,7 +1,7 @@
 //! Quarantined items deleted on the gateway because an operator says so, whatever the profile's policy.
 //!
 //! Must: the order stands in the chain before the first item goes, and each item goes with a receipt, through
-//! [`super::delete`], like any other.
+//! `agent::delete`, like any other.
 
 use std::collections::BTreeMap;
 

@@ -232,7 +232,10 @@ fn rehearse_one(
                     let at = rules::dated(&item.listed.date).unwrap_or_else(Timestamp::now);
                     let routing = rules.route(&decoded, at);
                     match routing.excluded {
-                        Some(rule) => (Disposition::Excluded, rule, Vec::new()),
+                        Some(rule) => {
+                            *report.excluded_by.entry(rule.clone()).or_default() += 1;
+                            (Disposition::Excluded, rule, Vec::new())
+                        }
                         None => (Disposition::Archived, String::new(), routing.filings),
                     }
                 }

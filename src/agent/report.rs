@@ -1,5 +1,7 @@
 //! What a run says of itself: counts that add up, alarms, and the head.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{Disposition, Head};
@@ -17,6 +19,9 @@ pub struct ProfileReport {
     pub quarantined: u64,
     pub unfetchable: u64,
     pub excluded: u64,
+    /// Of those that were looked at in this run: how many each policy left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub excluded_by: BTreeMap<String, u64>,
     pub vanished: u64,
     pub failed: u64,
     pub pending: u64,

@@ -19,7 +19,7 @@ use crate::agent::route;
 use crate::archive::{Catalogue, Core, PersonRecord};
 use crate::base::fsio::Fs;
 use crate::config::{LdapSettings, Settings};
-use crate::people::directory::{Archived, Difference, Refused, Renewed, Roster, Terms};
+use crate::people::directory::{Archived, Difference, Refused, Remembered, Renewed, Roster, Tenure, Terms};
 use crate::people::{People, PersonId, UNASSIGNED, ldap};
 
 const FILE: &str = "people-ldap.json";
@@ -198,6 +198,11 @@ async fn renew(
         hint: error.hint,
         refused: error.refused,
     })?;
+    let restored = match (previous, catalogue) {
+        (None, Some(catalogue)) => Some(restored(directory, catalogue)?),
+        _ => None,
+    };
+    let previous = previous.or(restored.as_ref().filter(|roster| !roster.people.is_empty()));
     let never_owners = wiring::people_options(settings, None).never_owners.into_iter().collect();
     let terms = Terms { now: Timestamp::now(), drop_max_percent, never_owners: &never_owners };
     Roster::renewed(previous, &directory.source(), &entries, &archives, terms).map_err(|refused| Failure {
@@ -212,6 +217,24 @@ async fn renew(
         }),
         refused: false,
     })
+}
+
+/// A roster for one that is lost, from the archive's records.
+fn restored(directory: &LdapSettings, catalogue: &Catalogue) -> Result<Roster, Failure> {
+    let remembered =
+        catalogue.persons()?.into_iter().filter(|record| record.merged_into.is_none()).filter_map(|record| {
+            let tenures = record.tenures.into_iter().filter_map(|tenure| {
+                let address = crate::base::address::Address::parse(&tenure.address)?;
+                Some((address, Tenure { from: tenure.from, until: tenure.until }))
+            });
+            Some(Remembered {
+                key: record.key?,
+                id: PersonId(record.person),
+                name: record.name,
+                tenures: tenures.collect(),
+            })
+        });
+    Ok(Roster::restored(&directory.source(), Timestamp::now(), remembered))
 }
 
 /// The archives that are there: a person whom the directory lists first gets the one that is about them.

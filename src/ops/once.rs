@@ -238,6 +238,9 @@ pub fn print(report: &ProfileReport) {
         (true, Some(_)) => "FAILED before anything was archived".to_owned(),
     };
     output::line(&format!("{}: {what} ({} in {:.1} s)", report.name, output::bytes(report.bytes), report.seconds));
+    for (policy, count) in &report.excluded_by {
+        output::line(&format!("    {count} excluded by {policy}"));
+    }
     for alarm in &report.alarms {
         output::note(&format!("warning: {}: {}", report.name, output::safe(alarm)));
     }

@@ -100,6 +100,15 @@ pub struct Archived {
     pub addresses: Vec<Address>,
 }
 
+/// What the archive remembers of a person from a directory.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    pub key: String,
+    pub id: PersonId,
+    pub name: Option<String>,
+    pub tenures: Vec<(Address, Tenure)>,
+}
+
 /// Under which conditions a list is taken.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
@@ -205,6 +214,34 @@ impl Roster {
         }
         let roster = Roster { version: VERSION, source: source.to_owned(), fetched: now, people };
         Ok(Renewed { roster, notices })
+    }
+
+    /// What can be had again of a roster that is lost, from those who have an archive: who had which address when.
+    /// Nobody counts as listed, so that the next list is no drop.
+    pub fn restored(source: &str, fetched: Timestamp, remembered: impl IntoIterator<Item = Remembered>) -> Roster {
+        let mut people = BTreeMap::new();
+        for Remembered { key, id, name, tenures } in remembered {
+            let mut addresses: BTreeMap<Address, Vec<Tenure>> = BTreeMap::new();
+            for (address, tenure) in tenures {
+                addresses.entry(address).or_default().push(tenure);
+            }
+            for tenures in addresses.values_mut() {
+                // The open one is the last one.
+                tenures.sort_by_key(|tenure| (tenure.until.is_none(), tenure.from));
+            }
+            let listed = Listed {
+                id,
+                name,
+                present: false,
+                disabled: false,
+                main: None,
+                addresses,
+                legacy: Vec::new(),
+                groups: Vec::new(),
+            };
+            people.entry(key).or_insert(listed);
+        }
+        Roster { version: VERSION, source: source.to_owned(), fetched, people }
     }
 
     /// How many the last good list had.

@@ -160,6 +160,11 @@ fn the_successor_does_not_get_the_predecessors_mail() {
     world.agent.once(0);
     let (anna, bob) = ("anna@corp.example", "bob@corp.example");
     assert_eq!(world.filed(), pairs(&[("late", anna), ("new", bob), ("one", anna)]));
+    // The archive's records say the same when the list is lost.
+    std::fs::remove_file(world.agent.archive().join("people-ldap.json")).unwrap();
+    world.deliver_at("03-Feb-2024 04:05:06 +0000", "later still", "sales@corp.example");
+    world.agent.once(0);
+    assert_eq!(world.filed()[1], ("later still".to_owned(), anna.to_owned()));
 }
 
 #[test]

@@ -66,6 +66,7 @@ fn what_is_out_of_scope_stays_on_the_gateway_until_told_otherwise() {
 
     let done = agent.once(0);
     assert_eq!(["archived", "excluded", "deleted"].map(|key| count(&done, key)), [1, 1, 1], "{done}");
+    assert_eq!(done["excluded_by"], serde_json::json!({ "scope = \"external\"": 1 }), "{done}");
     assert_eq!(dovecot.client(USER).uids("INBOX"), [1]);
     assert_eq!(filed(&agent), [format!("out {ANNA} sent"), format!("out {BOB} inbox")]);
     assert_eq!(count(&agent.once(0), "listed"), 0);

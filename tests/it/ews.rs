@@ -74,6 +74,30 @@ fn reports_read_over_ews_are_filed_as_those_read_over_imap() {
     });
 }
 
+/// The server's regenerated mail may have lost the field that marks a report.
+#[test]
+fn reports_without_their_marker_are_filed_as_those_with_it() {
+    let marked = mails(84, 14);
+    let unmarked: Vec<Vec<u8>> = marked
+        .iter()
+        .map(|mail| {
+            let text = mail.split_inclusive(|&byte| byte == b'\n');
+            let is_marker = |line: &[u8]| line.to_ascii_lowercase().starts_with(b"x-ms-journal-report:");
+            text.filter(|line| !is_marker(line)).flatten().copied().collect()
+        })
+        .collect();
+    assert_ne!(marked, unmarked);
+    let [with, without] = [marked, unmarked].map(|mails| {
+        let ews = Ews::plain();
+        ews.deliver(mails);
+        let agent = agent(&ews);
+        agent.run(&["once"]);
+        assert_eq!(ews.left(), 0);
+        filed(&agent)
+    });
+    assert_eq!(with, without);
+}
+
 /// Pages of 7 and batches of 3, of which the server says that it is too busy for more.
 #[test]
 fn thirteen_hundred_items_in_small_pages_are_emptied_in_one_run() {
@@ -331,21 +355,19 @@ fn another_mail_under_a_known_id_is_not_deleted() {
 }
 
 #[test]
-fn the_bytes_that_the_server_gave_come_out_again_also_of_a_mail_larger_than_the_window() {
+fn a_mail_of_150_mb_passes_in_little_memory_and_comes_out_as_the_server_gave_it() {
     let ews = Ews::plain();
     let mut mail = b"From: a@corp.example\r\nTo: b@corp.example\r\nSubject: large\r\n\r\n".to_vec();
-    while mail.len() < 50_000_000 {
+    while mail.len() < 150_000_000 {
         let line = format!("line {} of a mail that is longer than all of the window\r\n", mail.len());
         mail.extend_from_slice(line.as_bytes());
     }
     ews.deliver([mail.clone()]);
     ews.deliver(mails(76, 3));
     let agent = agent(&ews);
-    let large = text(&ews.url, "delete = true", "").replacen("path =", "window = \"4MiB\"\npath =", 1);
-    agent.configure_text(&large);
     let (said, peak) = wait_with_peak(agent.start(&["once"]));
     assert_eq!(said.code, Some(0), "{said:#?}");
-    assert!(peak < 128 * 1024, "{peak} KiB");
+    assert!(peak < 256 * 1024, "{peak} KiB");
     assert_eq!(ews.left(), 0);
     let list = agent.list();
     let id = list.iter().find(|entry| entry["subject"] == "large").unwrap()["id"].to_string();

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::Stream;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use tokio::io::{AsyncBufRead, AsyncRead, ReadBuf};
 
@@ -149,7 +149,9 @@ impl Http {
             request = request.header("X-AnchorMailbox", mailbox);
         }
         if let Some(xml) = xml {
-            request = request.header(CONTENT_TYPE, TEXT).header("Accept", "text/xml").body(xml.to_owned());
+            request = request.header(CONTENT_TYPE, TEXT).header("Accept", "text/xml");
+            // Of an empty body the library says no length, and servers refuse that.
+            request = if xml.is_empty() { request.header(CONTENT_LENGTH, 0) } else { request.body(xml.to_owned()) };
         }
         match (token, self.auth) {
             (Some(token), _) => {

@@ -617,6 +617,11 @@ impl EwsSource {
     }
 }
 
+#[cfg(test)]
+async fn sink_for_tests(intake: &Intake) -> Sink {
+    Sink::new(intake, 0).await
+}
+
 fn too_long(bytes: u64) -> String {
     format!("{bytes} bytes are more than an item may have")
 }

@@ -121,6 +121,7 @@ impl Ews {
             let key = KeyPair::generate().unwrap();
             let mut params = CertificateParams::new(Vec::new()).unwrap();
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.distinguished_name.push(rcgen::DnType::CommonName, "Test authority");
             let ca = params.self_signed(&key).unwrap();
             let issuer = Issuer::new(params, key);
             let leaf_key = KeyPair::generate().unwrap();

@@ -138,7 +138,8 @@ fn secure(url: &Url) -> Result<&Url, Failure> {
 
 fn believed(found: &str) -> Result<Url, Failure> {
     let url = parse_url(found.trim()).map_err(|why| Failure::protocol(format!("Autodiscover: {why}")))?;
-    secure(&url).map(Url::clone)
+    secure(&url)?;
+    Ok(url)
 }
 
 async fn whole(mut response: reqwest::Response) -> Result<Vec<u8>, Failure> {

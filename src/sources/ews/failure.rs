@@ -116,7 +116,7 @@ impl Failure {
             }
             Failure::Refused { code, .. } => kind(code),
             // A redirection leads to an error page: that is how some proxies say that they are busy.
-            Failure::Http { status: 429 | 503, .. } | Failure::Http { status: 300..=399, .. } => Kind::Busy,
+            Failure::Http { status: 429 | 503 | 300..=399, .. } => Kind::Busy,
             Failure::Http { status: 408 | 502 | 504, .. } => Kind::Transient,
             // An overloaded server may refuse good credentials.
             Failure::Login { proven: true, .. } => Kind::Busy,
@@ -171,7 +171,7 @@ impl Failure {
                 let hint = hint.or(busy.then_some("the next run goes on where this one stopped"));
                 (retry, hint.map(str::to_owned))
             }
-            Failure::Http { status: 403 | 404 | 405, .. } => {
+            Failure::Http { status: 403..=405, .. } => {
                 let hint = "check `url`: it usually is https://HOST/EWS/Exchange.asmx, and EWS must be enabled";
                 (Retry::Operator, Some(hint.into()))
             }

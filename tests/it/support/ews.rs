@@ -311,8 +311,9 @@ struct Login {
 impl Login {
     /// A challenge, a refusal, or that the login is accepted.
     fn step(&mut self, token: Vec<u8>, server: &Server) -> Option<Result<Vec<u8>, ()>> {
-        let identity =
-            AuthIdentity { username: Username::parse("CORP\\journal").unwrap(), password: PASSWORD.to_owned().into() };
+        let at: Vec<u8> = "journal@".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let name = if memchr::memmem::find(&token, &at).is_some() { USER } else { "CORP\\journal" };
+        let identity = AuthIdentity { username: Username::parse(name).unwrap(), password: PASSWORD.to_owned().into() };
         let is_first = token.get(8) == Some(&1);
         if is_first || self.context.is_none() {
             let mut ntlm = Ntlm::new();

@@ -238,6 +238,16 @@ fn what_the_server_cannot_convert_is_unfetchable_with_its_code_and_stays() {
     assert_eq!(agent.run(&["verify"]).code, Some(0));
 }
 
+/// A server ends a call that takes too long for it; what is left is asked for one by one.
+#[test]
+fn an_answer_that_the_server_cuts_short_is_asked_for_in_smaller_pieces() {
+    let ews = Ews::plain();
+    ews.deliver(mails(85, 10));
+    ews.hook(|call, _| (call.body.contains("IncludeMimeContent") && call.ids.len() > 1).then(|| Reply::Cut(20_000)));
+    assert_eq!(did(&agent(&ews).once(0)), [10, 0, 10]);
+    ews.assert_strict();
+}
+
 #[test]
 fn an_answer_in_another_order_files_nothing_under_a_wrong_id() {
     let ews = Ews::plain();

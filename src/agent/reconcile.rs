@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::report::ProfileReport;
 use super::rules::{self, Rules};
-use super::{CycleError, Profile, cycle};
+use super::{CycleError, Profile, cycle, window};
 use crate::archive::{Catalogue, Disposition, Row, Seen};
 use crate::people::People;
 use crate::sources::{Body, Intake, Listed, Source};
@@ -88,7 +88,7 @@ fn judge(
     result: &mut Reconciled,
 ) -> Option<String> {
     let Some(row) = row else { return Some("not archived yet".into()) };
-    if row.seen.size != listed.size || (row.seen.date != listed.date && !listed.date.is_empty()) {
+    if !row.matches(&window::seen_of(row.seen.epoch, listed)) {
         return Some("another size or date than recorded: this is not the folder that was archived".into());
     }
     if let Some(gone) = &row.gone {

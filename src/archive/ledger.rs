@@ -49,9 +49,10 @@ pub struct Row {
 }
 
 impl Row {
-    /// Size and date are what they were. A source that does not date what it lists is asked again before a deletion.
+    /// Size and date are what they were. A source that lists neither, or no date, is asked again before a deletion.
     pub fn matches(&self, seen: &Seen) -> bool {
-        self.seen.size == seen.size && (self.seen.date == seen.date || seen.date.is_empty())
+        let is_bare = seen.date.is_empty() && seen.size == 0;
+        is_bare || self.seen.size == seen.size && (self.seen.date == seen.date || seen.date.is_empty())
     }
 
     /// Of an excluded one: whether the policies are still those that excluded it.

@@ -70,7 +70,6 @@ pub const PERSON: Keys =
     Keys { table: "people.person", known: &["id", "name", "addresses", "legacy", "groups"], later: &[] };
 
 const EVERY: &str = "write an interval instead, such as `every = \"300s\"`";
-const IMAP: &str = "reach the mailbox over IMAP or POP3 instead: [profile.imap], [profile.pop3]";
 
 pub const PROFILE: Keys = Keys {
     table: "profile",
@@ -98,15 +97,27 @@ pub const PROFILE: Keys = Keys {
         "create_max_per_item",
         "clear_text",
         "imap",
+        "ews",
         "pop3",
         "gateway",
     ],
-    later: &[("cron", EVERY), ("timezone", EVERY), ("ews", IMAP)],
+    later: &[("cron", EVERY), ("timezone", EVERY)],
 };
 
 /// All tables that have a header of their own.
 pub const TABLES: &[&Keys] =
-    &[&TOP, &ARCHIVE, &PEOPLE, &PEOPLE_LDAP, &PERSON, &PROFILE, &PROFILE_IMAP, &PROFILE_POP3, &PROFILE_GATEWAY];
+    &[
+        &TOP,
+        &ARCHIVE,
+        &PEOPLE,
+        &PEOPLE_LDAP,
+        &PERSON,
+        &PROFILE,
+        &PROFILE_IMAP,
+        &PROFILE_POP3,
+        &PROFILE_GATEWAY,
+        &PROFILE_EWS,
+    ];
 
 /// The tables of [`PROFILE`] that say where mail comes from; a profile has exactly one.
 pub const SOURCES: &[&str] = &["imap", "ews", "pop3", "gateway"];
@@ -141,6 +152,24 @@ pub const PROFILE_POP3: Keys = Keys {
         "mailbox_id",
         "password",
         "auth",
+        "timeout",
+        "allow_plaintext",
+    ],
+    later: &[],
+};
+
+pub const PROFILE_EWS: Keys = Keys {
+    table: "profile.ews",
+    known: &[
+        "url",
+        "auth",
+        "username",
+        "password",
+        "folder",
+        "delete_type",
+        "impersonate",
+        "mailbox",
+        "ca_file",
         "timeout",
         "allow_plaintext",
     ],

@@ -28,6 +28,7 @@ use crate::net::TlsMode;
 use crate::people::PeopleOptions;
 use crate::people::ldap::LdapOptions;
 use crate::sources::SourceOptions;
+use crate::sources::ews::options::{DeleteType, EwsAuth, EwsOptions};
 use crate::sources::imap::options::{ImapAuth, ImapOptions};
 use crate::sources::pop3::options::{Pop3Auth, Pop3Options};
 
@@ -99,6 +100,7 @@ pub struct ProfileSettings {
 pub enum SourceSettings {
     Imap(ImapSettings),
     Pop3(Pop3Settings),
+    Ews(EwsSettings),
 }
 
 /// [`ImapOptions`] before the password was fetched; [`ImapSettings::options`] fetches it.
@@ -131,6 +133,22 @@ pub struct Pop3Settings {
     pub allow_plaintext: bool,
 }
 
+/// [`EwsOptions`] before the password was fetched.
+#[derive(Clone, Debug)]
+pub struct EwsSettings {
+    pub url: Option<String>,
+    pub auth: EwsAuth,
+    pub username: String,
+    pub password: SecretRef,
+    pub folder: String,
+    pub delete_type: DeleteType,
+    pub impersonate: Option<String>,
+    pub mailbox: Option<String>,
+    pub ca_file: Option<PathBuf>,
+    pub timeout: Duration,
+    pub allow_plaintext: bool,
+}
+
 impl ProfileSettings {
     /// What the source needs, the password included; call it once per session, not once per process,
     /// so that a changed password is taken up.
@@ -138,6 +156,7 @@ impl ProfileSettings {
         Ok(match &self.source {
             SourceSettings::Imap(imap) => SourceOptions::Imap(imap.options()?),
             SourceSettings::Pop3(pop3) => SourceOptions::Pop3(pop3.options()?),
+            SourceSettings::Ews(ews) => SourceOptions::Ews(ews.options()?),
         })
     }
 }
@@ -148,6 +167,7 @@ impl SourceSettings {
         match self {
             SourceSettings::Imap(imap) => format!("{}:{}", imap.host, imap.port),
             SourceSettings::Pop3(pop3) => format!("{}:{}", pop3.host, pop3.ports.first().map_or(0, |(port, _)| *port)),
+            SourceSettings::Ews(ews) => EwsOptions::gateway_host(ews.url.as_deref(), ews.of_mailbox()),
         }
     }
 
@@ -155,6 +175,7 @@ impl SourceSettings {
         match self {
             SourceSettings::Imap(imap) => &imap.username,
             SourceSettings::Pop3(pop3) => &pop3.username,
+            SourceSettings::Ews(ews) => &ews.username,
         }
     }
 
@@ -162,7 +183,31 @@ impl SourceSettings {
         match self {
             SourceSettings::Imap(imap) => imap.folders.clone(),
             SourceSettings::Pop3(_) => vec!["INBOX".to_owned()],
+            SourceSettings::Ews(ews) => vec![ews.folder.clone()],
         }
+    }
+}
+
+impl EwsSettings {
+    /// The address of the mailbox that is read, or the login where it is its own.
+    pub fn of_mailbox(&self) -> &str {
+        self.mailbox.as_deref().or(self.impersonate.as_deref()).unwrap_or(&self.username)
+    }
+
+    pub fn options(&self) -> Result<EwsOptions, ConfigError> {
+        Ok(EwsOptions {
+            url: self.url.clone(),
+            auth: self.auth,
+            username: self.username.clone(),
+            password: self.password.resolve()?,
+            folder: self.folder.clone(),
+            delete_type: self.delete_type,
+            ca_file: self.ca_file.clone(),
+            timeout: self.timeout,
+            allow_plaintext: self.allow_plaintext,
+            impersonate: self.impersonate.clone(),
+            mailbox: self.mailbox.clone(),
+        })
     }
 }
 

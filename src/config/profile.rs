@@ -8,11 +8,12 @@ use std::time::Duration;
 use super::raw::{Found, Table};
 use super::resolve::path;
 use super::secret::secret_ref;
-use super::{ImapSettings, Pop3Settings, ProfileSettings, SourceSettings, keys, policies};
+use super::{EwsSettings, ImapSettings, Pop3Settings, ProfileSettings, SourceSettings, keys, policies};
 use crate::agent::policies::Policies;
 use crate::base::units::{BadUnit, parse_duration};
 use crate::journal::DecodeOptions;
 use crate::net::TlsMode;
+use crate::sources::ews::options::{DeleteType, EwsAuth};
 use crate::sources::imap::options::ImapAuth;
 use crate::sources::pop3::options::Pop3Auth;
 
@@ -40,6 +41,7 @@ pub fn all(top: &Table<'_, '_>, folder: &Path, defaults: &Policies, decode: &Dec
                 let key = match &profile.source {
                     SourceSettings::Imap(_) => format!("{} → imap → folders", table.path()),
                     SourceSettings::Pop3(_) => table.path().to_owned(),
+                    SourceSettings::Ews(_) => format!("{} → ews → folder", table.path()),
                 };
                 table.doc().error(folder.line, key, what, hint);
             }
@@ -68,15 +70,18 @@ struct Polled {
 impl Mailbox {
     /// Over POP3 and IMAP a server shows the same mailbox.
     fn of(source: &SourceSettings, folder: &str) -> Mailbox {
-        let (host, port) = match source {
-            SourceSettings::Imap(imap) => (&imap.host, imap.port),
-            SourceSettings::Pop3(pop3) => (&pop3.host, pop3.ports.first().map_or(0, |(port, _)| *port)),
+        let (host, port, login) = match source {
+            SourceSettings::Imap(imap) => (imap.host.clone(), imap.port, source.login()),
+            SourceSettings::Pop3(pop3) => {
+                (pop3.host.clone(), pop3.ports.first().map_or(0, |(port, _)| *port), source.login())
+            }
+            SourceSettings::Ews(ews) => (source.host(), 443, ews.of_mailbox()),
         };
         Mailbox {
-            host: host.clone(),
+            host,
             // The usual ports lead to the same server; others may be tunnels to different ones.
             port: if matches!(port, 143 | 995 | 110) { 993 } else { port },
-            login: source.login().to_lowercase(),
+            login: login.to_lowercase(),
             folder: folder_identity(folder),
         }
     }
@@ -149,6 +154,10 @@ fn profile<'d>(
     let (source, folders) = if table.has("imap") {
         let (imap, folders) = imap(&table.table("imap", &keys::PROFILE_IMAP)?, folder)?;
         (SourceSettings::Imap(imap), folders)
+    } else if table.has("ews") {
+        let of = table.table("ews", &keys::PROFILE_EWS)?;
+        let (ews, found) = ews(&of, folder)?;
+        (SourceSettings::Ews(ews), vec![found])
     } else {
         let (pop3, line) = if table.has("pop3") {
             let of = table.table("pop3", &keys::PROFILE_POP3)?;
@@ -269,6 +278,85 @@ fn pop3(table: &Table<'_, '_>, folder: &Path) -> Option<Pop3Settings> {
         timeout,
         allow_plaintext,
     })
+}
+
+fn ews<'d>(table: &Table<'_, 'd>, folder: &Path) -> Option<(EwsSettings, Found<&'d str>)> {
+    let allow_plaintext = table.boolean("allow_plaintext").unwrap_or(false);
+    let url = if table.has("url") { Some(ews_url(table, allow_plaintext)?) } else { None };
+    let auth = table.choice("auth", &[("basic", EwsAuth::Basic), ("ntlm", EwsAuth::Ntlm)]).unwrap_or_default();
+    let delete_types =
+        [("hard", DeleteType::Hard), ("soft", DeleteType::Soft), ("deleted_items", DeleteType::DeletedItems)];
+    let delete_type = table.choice("delete_type", &delete_types).unwrap_or_default();
+    const LOGIN: &str = "write username = \"journal@corp.example\", or \"CORP\\\\journal\"";
+    if !table.has("username") {
+        table.missing("username", LOGIN);
+    }
+    let username = table.filled("username", LOGIN).and_then(|text| no_controls(table, "username", text));
+    if auth == EwsAuth::Basic && username.as_ref().is_some_and(|name| name.contains(':')) {
+        table.wrong("username", "holds a colon, which Basic cannot carry", LOGIN);
+    }
+    let address = |key: &str| {
+        if !table.has(key) {
+            return None;
+        }
+        let text = table.filled(key, "the mailbox's primary address")?;
+        if !text.contains('@') || text.contains(char::is_whitespace) {
+            table.wrong(
+                key,
+                format!("{text:?} is no address"),
+                "the mailbox's primary address: \"journal@corp.example\"",
+            );
+        }
+        Some(text.to_owned())
+    };
+    let (impersonate, mailbox) = (address("impersonate"), address("mailbox"));
+    let read = mailbox.as_ref().or(impersonate.as_ref()).or(username.as_ref());
+    if url.is_none() && !table.has("url") && read.is_some_and(|address| !address.contains('@')) {
+        table.missing(
+            "url",
+            "write url = \"https://mail.example.com/EWS/Exchange.asmx\"; only an address can be looked up",
+        );
+    }
+    let path_line = if table.has("folder") { table.line_of("folder") } else { table.line() };
+    let name = if table.has("folder") { table.filled("folder", "folder = \"inbox\"")? } else { "inbox" };
+    no_controls(table, "folder", name)?;
+    if name.eq_ignore_ascii_case("journal") {
+        let hint = "journal reports usually arrive in \"inbox\"; a folder of mail that is named so is \"msgfolderroot/Journal\"";
+        table.wrong("folder", "\"journal\" is Outlook's diary", hint);
+    }
+    let (timeout, ca_file) = (timeout(table), path(table, "ca_file", folder));
+    let password = secret_ref(table, "password", folder);
+    let settings = EwsSettings {
+        url,
+        auth,
+        username: username?,
+        password: password?,
+        folder: name.to_owned(),
+        delete_type,
+        impersonate,
+        mailbox,
+        ca_file,
+        timeout,
+        allow_plaintext,
+    };
+    Some((settings, Found { value: name, line: path_line }))
+}
+
+fn ews_url(table: &Table<'_, '_>, allow_plaintext: bool) -> Option<String> {
+    const URL: &str = "https://mail.example.com/EWS/Exchange.asmx";
+    let text = no_controls(table, "url", table.filled("url", URL)?)?;
+    match crate::sources::ews::plain_http_host(&text) {
+        Err(why) => {
+            table.wrong("url", format!("{text:?} cannot be used: {why}"), URL);
+            None
+        }
+        Ok(Some(host)) if !allow_plaintext && !is_loopback(&host) => {
+            let what = format!("http:// would send the password and all mail in clear text to {host}");
+            table.wrong("url", what, "use https://; if it must be, add allow_plaintext = true");
+            Some(text)
+        }
+        Ok(_) => Some(text),
+    }
 }
 
 /// A MailStore Gateway: POP3 with TLS from the first byte, or where that is turned off there, with STLS.

@@ -79,6 +79,8 @@ fn the_reference_shows_the_defaults() {
         "password = { file = \"ldap.password\"",
         "base = ",
         "name_attribute = ",
+        "impersonate = ",
+        "mailbox = ",
     ];
     let all = uncommented(&[]);
     assert!(examples.iter().all(|example| all.lines().any(|line| line.starts_with(example))));

@@ -70,6 +70,7 @@ fn the_password(settings: &Settings) -> String {
     match settings.profiles[0].source_options().unwrap() {
         SourceOptions::Imap(options) => options.password.expose().to_owned(),
         SourceOptions::Pop3(options) => options.password.expose().to_owned(),
+        SourceOptions::Ews(options) => options.password.expose().to_owned(),
     }
 }
 
@@ -242,9 +243,6 @@ fn words_of_later_versions_are_known() {
     "#);
     let ews = "[profile.ews]\nurl = \"https://mail.corp.example\"\n\n[profile.imap]";
     insta::assert_snapshot!(mistakes("[profile.imap]", ews), @r#"
-    the configuration has 2 mistakes:
-    FILE:12: profile "journal" → ews: is not available in this version
-      hint: reach the mailbox over IMAP or POP3 instead: [profile.imap], [profile.pop3]
     FILE:12: profile "journal" → ews: is a second source, beside imap on line 15; a profile has exactly one
       hint: leave one of them, or give it a [[profile]] of its own
     "#);

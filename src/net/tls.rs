@@ -212,7 +212,8 @@ fn broken_off(error: &native_tls::Error) -> bool {
     error.to_string() == "unexpected EOF"
 }
 
-fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, NetError> {
+/// What makes TLS connections: the system's authorities, those of the file, TLS 1.2 and newer.
+pub fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, NetError> {
     let mut builder = TlsConnector::builder();
     builder.min_protocol_version(Some(Protocol::Tlsv12));
     if let Some(path) = ca_file {

@@ -2,6 +2,8 @@
 
 use tokio::sync::mpsc;
 
+use super::ews::EwsSource;
+use super::ews::options::EwsOptions;
 use super::imap::ImapSource;
 use super::imap::options::ImapOptions;
 use super::pop3::Pop3Source;
@@ -13,6 +15,7 @@ use super::{Abilities, Deletion, Fetched, Finding, Intake, Listed, Opened, Sourc
 pub enum SourceOptions {
     Imap(ImapOptions),
     Pop3(Pop3Options),
+    Ews(EwsOptions),
 }
 
 // One a session; it is not moved about.
@@ -20,6 +23,7 @@ pub enum SourceOptions {
 pub enum AnySource {
     Imap(ImapSource),
     Pop3(Pop3Source),
+    Ews(EwsSource),
 }
 
 impl AnySource {
@@ -28,6 +32,7 @@ impl AnySource {
         Ok(match options {
             SourceOptions::Imap(options) => AnySource::Imap(ImapSource::connect(options).await?),
             SourceOptions::Pop3(options) => AnySource::Pop3(Pop3Source::connect(options).await?),
+            SourceOptions::Ews(options) => AnySource::Ews(EwsSource::connect(options).await?),
         })
     }
 
@@ -36,6 +41,7 @@ impl AnySource {
         match options {
             SourceOptions::Imap(options) => ImapSource::findings(options).await,
             SourceOptions::Pop3(options) => Pop3Source::findings(options).await,
+            SourceOptions::Ews(options) => EwsSource::findings(options).await,
         }
     }
 
@@ -44,6 +50,7 @@ impl AnySource {
         match self {
             AnySource::Imap(source) => AnySource::Imap(source.read_only()),
             AnySource::Pop3(source) => AnySource::Pop3(source.read_only()),
+            AnySource::Ews(source) => AnySource::Ews(source.read_only()),
         }
     }
 }
@@ -53,6 +60,7 @@ impl Source for AnySource {
         match self {
             AnySource::Imap(source) => source.peer(),
             AnySource::Pop3(source) => source.peer(),
+            AnySource::Ews(source) => source.peer(),
         }
     }
 
@@ -60,6 +68,7 @@ impl Source for AnySource {
         match self {
             AnySource::Imap(source) => source.abilities(),
             AnySource::Pop3(source) => source.abilities(),
+            AnySource::Ews(source) => source.abilities(),
         }
     }
 
@@ -67,6 +76,7 @@ impl Source for AnySource {
         match self {
             AnySource::Imap(source) => source.open(folder).await,
             AnySource::Pop3(source) => source.open(folder).await,
+            AnySource::Ews(source) => source.open(folder).await,
         }
     }
 
@@ -74,6 +84,7 @@ impl Source for AnySource {
         match self {
             AnySource::Imap(source) => source.list(from).await,
             AnySource::Pop3(source) => source.list(from).await,
+            AnySource::Ews(source) => source.list(from).await,
         }
     }
 
@@ -81,6 +92,7 @@ impl Source for AnySource {
         match self {
             AnySource::Imap(source) => source.list_only(ids).await,
             AnySource::Pop3(source) => source.list_only(ids).await,
+            AnySource::Ews(source) => source.list_only(ids).await,
         }
     }
 
@@ -93,6 +105,7 @@ impl Source for AnySource {
         match self {
             AnySource::Imap(source) => source.fetch(wanted, intake, out).await,
             AnySource::Pop3(source) => source.fetch(wanted, intake, out).await,
+            AnySource::Ews(source) => source.fetch(wanted, intake, out).await,
         }
     }
 
@@ -100,6 +113,7 @@ impl Source for AnySource {
         match self {
             AnySource::Imap(inner) => inner.delete(items).await,
             AnySource::Pop3(inner) => inner.delete(items).await,
+            AnySource::Ews(inner) => inner.delete(items).await,
         }
     }
 
@@ -107,6 +121,7 @@ impl Source for AnySource {
         match self {
             AnySource::Imap(source) => source.close().await,
             AnySource::Pop3(source) => source.close().await,
+            AnySource::Ews(source) => source.close().await,
         }
     }
 }

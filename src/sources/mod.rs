@@ -13,9 +13,11 @@
 //! - After an error of scope [`Scope::Profile`] the connection is not used again.
 
 mod any;
+pub mod ews;
 mod failure;
 pub mod imap;
 pub mod pop3;
+mod sink;
 
 pub use any::{AnySource, SourceOptions};
 
@@ -47,7 +49,8 @@ pub struct Listed {
     pub native_id: String,
     /// The native id as a number, where its order means something (IMAP UIDs).
     pub order: Option<u64>,
-    /// As the gateway says (RFC822.SIZE); not always the length of what it then sends.
+    /// As the gateway says (RFC822.SIZE); not always the length of what it then sends. 0, with an empty date, in a
+    /// listing that shows neither (EWS).
     pub size: u64,
     /// The gateway's date (INTERNALDATE), in its own spelling: it is compared, never interpreted. Of POP3, which has
     /// none, the header's digest; empty in a listing where asking for it would cost a command for each item.

@@ -7,6 +7,7 @@ mod crash_replay;
 mod crash_steps;
 mod deletion;
 mod epochs;
+mod ews;
 mod fault_io;
 mod hostile;
 mod imap_dovecot;

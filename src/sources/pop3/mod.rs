@@ -17,7 +17,6 @@
 mod check;
 mod connect;
 pub mod options;
-mod sink;
 mod wire;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -25,9 +24,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use tokio::sync::mpsc;
 
 use self::options::Pop3Options;
-use self::sink::Sink;
 use self::wire::{Failure, Wire};
 use super::failure::operator;
+use super::sink::Sink;
 use super::{
     Abilities, Body, Deletion, EpochKey, Fetched, Finding, FolderState, Intake, Listed, Opened, Retry, Scope, Source,
     SourceError,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
-use super::sink::Sink;
 use crate::net::{BoxTransport, clean};
+use crate::sources::sink::Sink;
 use crate::sources::{Retry, Scope, SourceError};
 
 /// RFC 2449 §4 allows 512 bytes; some servers say more.

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod cut;
 pub mod disk;
 pub mod dovecot;
+pub mod ews;
 pub mod history;
 pub mod mails;
 pub mod reports;

@@ -1,5 +1,5 @@
-//! Where a mail goes while it arrives. POP3 does not say how long it will be, so it begins in memory and moves to a
-//! spool file when it outgrows that; what is longer than an item may be is read and thrown away, so that the
+//! Where a mail goes while it arrives. POP3 and EWS do not say how long it will be, so it begins in memory and moves to
+//! a spool file when it outgrows that; what is longer than an item may be is read and thrown away, so that the
 //! connection stays usable for what is behind it.
 
 use std::fs::File;

@@ -105,19 +105,18 @@ pub const PROFILE: Keys = Keys {
 };
 
 /// All tables that have a header of their own.
-pub const TABLES: &[&Keys] =
-    &[
-        &TOP,
-        &ARCHIVE,
-        &PEOPLE,
-        &PEOPLE_LDAP,
-        &PERSON,
-        &PROFILE,
-        &PROFILE_IMAP,
-        &PROFILE_POP3,
-        &PROFILE_GATEWAY,
-        &PROFILE_EWS,
-    ];
+pub const TABLES: &[&Keys] = &[
+    &TOP,
+    &ARCHIVE,
+    &PEOPLE,
+    &PEOPLE_LDAP,
+    &PERSON,
+    &PROFILE,
+    &PROFILE_IMAP,
+    &PROFILE_POP3,
+    &PROFILE_GATEWAY,
+    &PROFILE_EWS,
+];
 
 /// The tables of [`PROFILE`] that say where mail comes from; a profile has exactly one.
 pub const SOURCES: &[&str] = &["imap", "ews", "pop3", "gateway"];

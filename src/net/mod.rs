@@ -1,5 +1,7 @@
 //! Client plumbing that sources share: TLS and time-outs.
 
+pub mod login;
+pub mod oauth;
 pub mod tls;
 
 use tokio::io::{AsyncRead, AsyncWrite};

@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
+use super::login::{Wants, login, proxy, trust, trust_of_server};
 use super::raw::{Found, Table};
-use super::resolve::path;
 use super::secret::secret_ref;
-use super::{EwsSettings, ImapSettings, Pop3Settings, ProfileSettings, SourceSettings, keys, policies};
+use super::{EwsSettings, ImapSettings, LoginSettings, Pop3Settings, ProfileSettings, SourceSettings, keys, policies};
 use crate::agent::policies::Policies;
 use crate::base::units::{BadUnit, parse_duration};
 use crate::journal::DecodeOptions;
@@ -132,6 +132,10 @@ fn profile<'d>(
         let hint = "begin with `delete = false`, which leaves everything there; `delete = true` empties the mailbox of what is provably archived";
         table.doc().error(table.line(), table.path_of("delete"), what, hint);
     }
+    let refused_retry = duration("refused_retry", 60 * 60);
+    if refused_retry < Duration::from_secs(60) {
+        table.wrong("refused_retry", "is less than a minute", "\"60m\" keeps an account from being locked");
+    }
     let delete = table.boolean("delete");
     let delete_after = duration("delete_after", 0);
     let delete_excluded = table.boolean("delete_excluded").unwrap_or(false);
@@ -173,6 +177,7 @@ fn profile<'d>(
     let profile = ProfileSettings {
         name,
         every,
+        refused_retry,
         delete,
         delete_after,
         delete_excluded,
@@ -235,21 +240,20 @@ fn imap<'d>(table: &Table<'_, 'd>, folder: &Path) -> Option<(ImapSettings, Vec<F
     }
     let allow_plaintext = table.boolean("allow_plaintext").unwrap_or(false);
     refuse_plaintext(table, host.as_deref(), tls, allow_plaintext);
-    let auth =
-        table.choice("auth", &[("auto", ImapAuth::Auto), ("plain", ImapAuth::Plain), ("login", ImapAuth::Login)]);
+    let auth = table.choice("auth", IMAP_AUTH).unwrap_or_default();
     let timeout = timeout(table);
     let username = username(table);
-    let password = secret_ref(table, "password", folder);
+    let login = login(table, imap_wants(auth), folder);
     let folders = folders(table);
-    let ca_file = path(table, "ca_file", folder);
+    let trust = trust(table, tls, folder);
     let settings = ImapSettings {
         host: host?,
         port,
         tls,
-        ca_file,
+        trust,
         username: username?,
-        password: password?,
-        auth: auth.unwrap_or_default(),
+        login: login?,
+        auth,
         folders: folders.iter().map(|folder| folder.value.to_owned()).collect(),
         timeout,
         allow_plaintext,
@@ -265,16 +269,16 @@ fn pop3(table: &Table<'_, '_>, folder: &Path) -> Option<Pop3Settings> {
     let port = table.integer("port", 1..=65_535).map_or(usual_port, |port| port as u16);
     let allow_plaintext = table.boolean("allow_plaintext").unwrap_or(false);
     refuse_plaintext(table, host.as_deref(), tls, allow_plaintext);
-    let auth = table.choice("auth", &[("auto", Pop3Auth::Auto), ("plain", Pop3Auth::Plain), ("user", Pop3Auth::User)]);
-    let (timeout, ca_file) = (timeout(table), path(table, "ca_file", folder));
-    let (username, password) = (username(table), secret_ref(table, "password", folder));
+    let auth = table.choice("auth", POP3_AUTH).unwrap_or_default();
+    let (timeout, trust) = (timeout(table), trust(table, tls, folder));
+    let (username, login) = (username(table), login(table, pop3_wants(auth), folder));
     Some(Pop3Settings {
         host: host?,
         ports: vec![(port, tls)],
-        ca_file,
+        trust,
         username: username?,
-        password: password?,
-        auth: auth.unwrap_or_default(),
+        login: login?,
+        auth,
         timeout,
         allow_plaintext,
     })
@@ -283,7 +287,7 @@ fn pop3(table: &Table<'_, '_>, folder: &Path) -> Option<Pop3Settings> {
 fn ews<'d>(table: &Table<'_, 'd>, folder: &Path) -> Option<(EwsSettings, Found<&'d str>)> {
     let allow_plaintext = table.boolean("allow_plaintext").unwrap_or(false);
     let url = if table.has("url") { Some(ews_url(table, allow_plaintext)?) } else { None };
-    let auth = table.choice("auth", &[("basic", EwsAuth::Basic), ("ntlm", EwsAuth::Ntlm)]).unwrap_or_default();
+    let auth = ews_auth(table);
     let delete_types =
         [("hard", DeleteType::Hard), ("soft", DeleteType::Soft), ("deleted_items", DeleteType::DeletedItems)];
     let delete_type = table.choice("delete_type", &delete_types).unwrap_or_default();
@@ -324,18 +328,33 @@ fn ews<'d>(table: &Table<'_, 'd>, folder: &Path) -> Option<(EwsSettings, Found<&
         let hint = "journal reports usually arrive in \"inbox\"; a folder of mail that is named so is \"msgfolderroot/Journal\"";
         table.wrong("folder", "\"journal\" is Outlook's diary", hint);
     }
-    let (timeout, ca_file) = (timeout(table), path(table, "ca_file", folder));
-    let password = secret_ref(table, "password", folder);
+    let timeout = timeout(table);
+    let is_plain = url.as_ref().is_some_and(|url| url.starts_with("http://"));
+    let trust = trust(table, if is_plain { TlsMode::None } else { TlsMode::Implicit }, folder);
+    if trust.fingerprint.is_some() && !table.has("url") {
+        table.missing(
+            "url",
+            "`tls_fingerprint` pins one server; the ones that Autodiscover asks have other certificates",
+        );
+    }
+    let proxy = proxy(table, folder);
+    if is_plain && table.has("proxy") {
+        let what =
+            "stands beside an http:// URL: the proxy, and whoever is behind it, could read the password and all mail";
+        table.wrong("proxy", what, "use https://, or leave `proxy` out");
+    }
+    let login = login(table, ews_wants(auth), folder);
     let settings = EwsSettings {
         url,
         auth,
         username: username?,
-        password: password?,
+        login: login?,
         folder: name.to_owned(),
         delete_type,
         impersonate,
         mailbox,
-        ca_file,
+        trust,
+        proxy,
         timeout,
         allow_plaintext,
     };
@@ -367,7 +386,7 @@ fn gateway(table: &Table<'_, '_>, folder: &Path) -> Option<Pop3Settings> {
         Some(110) => vec![(110, TlsMode::StartTls)],
         Some(port) => vec![(port as u16, TlsMode::Implicit)],
     };
-    let ca_file = path(table, "ca_file", folder);
+    let trust = trust_of_server(table, folder);
     const ID: &str = "the ID of the mailbox as the gateway shows it: mailbox_id = \"mbx-…\"";
     if !table.has("mailbox_id") {
         table.missing("mailbox_id", ID);
@@ -377,13 +396,67 @@ fn gateway(table: &Table<'_, '_>, folder: &Path) -> Option<Pop3Settings> {
     Some(Pop3Settings {
         host: host?,
         ports,
-        ca_file,
+        trust,
         username: id?,
-        password: password?,
+        login: LoginSettings::Password(password?),
         auth: Pop3Auth::Auto,
         timeout: Duration::from_secs(300),
         allow_plaintext: false,
     })
+}
+
+const IMAP_AUTH: &[(&str, ImapAuth)] = &[
+    ("auto", ImapAuth::Auto),
+    ("plain", ImapAuth::Plain),
+    ("login", ImapAuth::Login),
+    ("xoauth2", ImapAuth::XOAuth2),
+    ("oauthbearer", ImapAuth::OAuthBearer),
+    ("external", ImapAuth::External),
+];
+
+fn imap_wants(auth: ImapAuth) -> Wants {
+    match auth {
+        ImapAuth::Auto => Wants::Any,
+        ImapAuth::Plain | ImapAuth::Login => Wants::Password,
+        ImapAuth::XOAuth2 | ImapAuth::OAuthBearer => Wants::Token,
+        ImapAuth::External => Wants::Certificate,
+    }
+}
+
+const POP3_AUTH: &[(&str, Pop3Auth)] = &[
+    ("auto", Pop3Auth::Auto),
+    ("plain", Pop3Auth::Plain),
+    ("user", Pop3Auth::User),
+    ("xoauth2", Pop3Auth::XOAuth2),
+    ("oauthbearer", Pop3Auth::OAuthBearer),
+    ("external", Pop3Auth::External),
+];
+
+fn pop3_wants(auth: Pop3Auth) -> Wants {
+    match auth {
+        Pop3Auth::Auto => Wants::Any,
+        Pop3Auth::Plain | Pop3Auth::User => Wants::Password,
+        Pop3Auth::XOAuth2 | Pop3Auth::OAuthBearer => Wants::Token,
+        Pop3Auth::External => Wants::Certificate,
+    }
+}
+
+fn ews_auth(table: &Table<'_, '_>) -> EwsAuth {
+    let choices = [
+        ("basic", EwsAuth::Basic),
+        ("ntlm", EwsAuth::Ntlm),
+        ("oauth2", EwsAuth::OAuth2),
+        ("negotiate", EwsAuth::Negotiate),
+    ];
+    table.choice("auth", &choices).unwrap_or_default()
+}
+
+fn ews_wants(auth: EwsAuth) -> Wants {
+    match auth {
+        EwsAuth::Basic | EwsAuth::Ntlm => Wants::Password,
+        EwsAuth::OAuth2 => Wants::Token,
+        EwsAuth::Negotiate => Wants::Process,
+    }
 }
 
 fn tls_mode(table: &Table<'_, '_>) -> TlsMode {

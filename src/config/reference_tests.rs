@@ -40,7 +40,9 @@ fn collect(prefix: &str, table: &toml::Table, found: &mut BTreeSet<String>) {
         found.insert(path.clone());
         match value {
             // Values in the reference, not tables: `password = { env = … }`, and pairs of domains.
-            toml::Value::Table(table) if key != "password" && key != "domain_aliases" => collect(&path, table, found),
+            toml::Value::Table(table) if !key.ends_with("password") && key != "domain_aliases" => {
+                collect(&path, table, found)
+            }
             toml::Value::Array(list) => {
                 list.iter().filter_map(toml::Value::as_table).for_each(|table| collect(&path, table, found));
             }
@@ -73,6 +75,11 @@ fn the_reference_shows_the_defaults() {
         "csv = ",
         "domain_aliases = ",
         "ca_file = ",
+        "tls_fingerprint = ",
+        "client_certificate = ",
+        "client_key = ",
+        "proxy = ",
+        "proxy_password = ",
         "mailbox_id = ",
         "port = 995",
         "bind_dn = ",

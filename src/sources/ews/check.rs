@@ -39,6 +39,8 @@ async fn look(options: &EwsOptions, found: &mut Vec<Finding>) -> Result<(), Find
     let how = match options.auth {
         EwsAuth::Basic => "Basic",
         EwsAuth::Ntlm => "NTLM",
+        EwsAuth::OAuth2 => "OAuth2",
+        EwsAuth::Negotiate => "Negotiate",
     };
     let version = source.client.server.as_deref().unwrap_or("unknown");
     found.push(ok("login", format!("logged in as {} ({how}), server version {version}", clean(&options.username))));

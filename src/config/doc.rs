@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::DeTable;
@@ -18,6 +18,7 @@ pub struct Doc<'a> {
     text: &'a str,
     errors: RefCell<Vec<ConfigError>>,
     notices: RefCell<Vec<String>>,
+    token_folder: RefCell<PathBuf>,
 }
 
 /// Parses the text; syntax errors, one per line, end the matter at once.
@@ -50,11 +51,20 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
 
 impl<'a> Doc<'a> {
     pub fn new(file: &'a Path, text: &'a str) -> Doc<'a> {
-        Doc { file, text, errors: RefCell::default(), notices: RefCell::default() }
+        Doc { file, text, errors: RefCell::default(), notices: RefCell::default(), token_folder: RefCell::default() }
     }
 
     pub fn file(&self) -> &Path {
         self.file
+    }
+
+    /// Where tokens are kept when nothing else is said, which follows from the archive's place.
+    pub fn token_folder(&self) -> PathBuf {
+        self.token_folder.borrow().clone()
+    }
+
+    pub fn set_token_folder(&self, folder: PathBuf) {
+        *self.token_folder.borrow_mut() = folder;
     }
 
     /// The line that a span begins on.

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use super::oauth2::oauth2;
 use super::raw::Table;
 use super::resolve::path;
 use super::secret::{readable_by_others, secret_ref};
@@ -12,8 +13,12 @@ use super::{ConfigError, LoginSettings, ProxySettings};
 use crate::base::secret::Secret;
 use crate::net::TlsMode;
 use crate::net::login::Login;
+use crate::net::oauth::Protocol;
 use crate::net::proxy::Proxy;
 use crate::net::trust::{ClientIdentity, Trust};
+use crate::sources::ews::options::EwsAuth;
+use crate::sources::imap::options::ImapAuth;
+use crate::sources::pop3::options::Pop3Auth;
 
 /// Which logins an `auth` can be about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +36,7 @@ impl LoginSettings {
     pub fn login(&self) -> Result<Login, ConfigError> {
         Ok(match self {
             LoginSettings::Password(password) => Login::Password(password.resolve()?),
+            LoginSettings::OAuth2(oauth2) => Login::Tokens(oauth2.tokens()?),
             LoginSettings::Certificate => Login::Certificate,
             LoginSettings::Process => Login::Process,
         })
@@ -48,34 +54,112 @@ impl ProxySettings {
     }
 }
 
+pub fn imap_auth(table: &Table<'_, '_>) -> ImapAuth {
+    let choices = [
+        ("auto", ImapAuth::Auto),
+        ("plain", ImapAuth::Plain),
+        ("login", ImapAuth::Login),
+        ("xoauth2", ImapAuth::XOAuth2),
+        ("oauthbearer", ImapAuth::OAuthBearer),
+        ("external", ImapAuth::External),
+    ];
+    table.choice("auth", &choices).unwrap_or_default()
+}
+
+pub fn imap_wants(auth: ImapAuth) -> Wants {
+    match auth {
+        ImapAuth::Auto => Wants::Any,
+        ImapAuth::Plain | ImapAuth::Login => Wants::Password,
+        ImapAuth::XOAuth2 | ImapAuth::OAuthBearer => Wants::Token,
+        ImapAuth::External => Wants::Certificate,
+    }
+}
+
+pub fn pop3_auth(table: &Table<'_, '_>) -> Pop3Auth {
+    let choices = [
+        ("auto", Pop3Auth::Auto),
+        ("plain", Pop3Auth::Plain),
+        ("user", Pop3Auth::User),
+        ("xoauth2", Pop3Auth::XOAuth2),
+        ("oauthbearer", Pop3Auth::OAuthBearer),
+        ("external", Pop3Auth::External),
+    ];
+    table.choice("auth", &choices).unwrap_or_default()
+}
+
+pub fn pop3_wants(auth: Pop3Auth) -> Wants {
+    match auth {
+        Pop3Auth::Auto => Wants::Any,
+        Pop3Auth::Plain | Pop3Auth::User => Wants::Password,
+        Pop3Auth::XOAuth2 | Pop3Auth::OAuthBearer => Wants::Token,
+        Pop3Auth::External => Wants::Certificate,
+    }
+}
+
+/// Where the table `oauth2` stands, `auth` need not.
+pub fn ews_auth(table: &Table<'_, '_>) -> EwsAuth {
+    let choices = [
+        ("basic", EwsAuth::Basic),
+        ("ntlm", EwsAuth::Ntlm),
+        ("oauth2", EwsAuth::OAuth2),
+        ("negotiate", EwsAuth::Negotiate),
+    ];
+    let usual = if table.has("oauth2") { EwsAuth::OAuth2 } else { EwsAuth::default() };
+    table.choice("auth", &choices).unwrap_or(usual)
+}
+
+pub fn ews_wants(auth: EwsAuth) -> Wants {
+    match auth {
+        EwsAuth::Basic | EwsAuth::Ntlm => Wants::Password,
+        EwsAuth::OAuth2 => Wants::Token,
+        EwsAuth::Negotiate => Wants::Process,
+    }
+}
+
 /// `wants` is what `auth` is about.
-pub fn login(table: &Table<'_, '_>, wants: Wants, folder: &Path) -> Option<LoginSettings> {
+pub fn login(table: &Table<'_, '_>, wants: Wants, protocol: Protocol, folder: &Path) -> Option<LoginSettings> {
     let stray = |key: &str, what: &str| {
         if table.has(key) {
-            table.wrong(key, format!("stands here, but {what}"), "leave it out, or another `auth`");
+            table.wrong(key, format!("stands here, but {what}"), "leave it out, or change `auth`");
         }
     };
     match wants {
         Wants::Certificate => {
-            stray("password", "`auth = \"external\"` logs in with the client certificate alone");
+            let what = "auth = \"external\" logs in with the client certificate alone";
+            ["password", "oauth2"].iter().for_each(|key| stray(key, what));
             if !table.has("client_certificate") {
-                table.missing(
-                    "client_certificate",
-                    "`auth = \"external\"` logs in with it: a PEM file, and `client_key`",
-                );
+                table.missing("client_certificate", "auth = \"external\" logs in with it: a PEM file, and client_key");
             }
             Some(LoginSettings::Certificate)
         }
         Wants::Process => {
-            stray("password", "`auth = \"negotiate\"` logs in as the account that gatepost runs as");
+            let what = "auth = \"negotiate\" logs in as the account that gatepost runs as";
+            ["password", "oauth2"].iter().for_each(|key| stray(key, what));
             if !cfg!(windows) {
-                table.wrong("auth", "is for Windows only", "elsewhere use \"ntlm\" with `username` and `password`");
+                let hint = "elsewhere write auth = \"ntlm\", with username and password";
+                table.wrong("auth", "\"negotiate\" logs in as a Windows account, and this is not Windows", hint);
             }
             Some(LoginSettings::Process)
         }
-        Wants::Any | Wants::Password | Wants::Token => {
-            Some(LoginSettings::Password(secret_ref(table, "password", folder)?))
+        Wants::Any | Wants::Token if table.has("oauth2") => {
+            stray("password", "oauth2 logs in with tokens, and beside it no password is ever sent");
+            oauth2(table, folder, protocol).map(LoginSettings::OAuth2)
         }
+        Wants::Token => {
+            table.missing("oauth2", "this `auth` sends a token: add the table oauth2, with provider and client_id");
+            None
+        }
+        Wants::Password if table.has("oauth2") => {
+            // Its own mistakes are told, too.
+            let _ = oauth2(table, folder, protocol);
+            let hint = match protocol {
+                Protocol::Imap | Protocol::Pop3 => "leave `auth` out, or leave out the table oauth2",
+                Protocol::Ews => "write auth = \"oauth2\", or leave out the table oauth2",
+            };
+            table.wrong("auth", "sends a password, but oauth2 is configured", hint);
+            None
+        }
+        Wants::Any | Wants::Password => Some(LoginSettings::Password(secret_ref(table, "password", folder)?)),
     }
 }
 

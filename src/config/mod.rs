@@ -8,6 +8,7 @@ mod error;
 pub mod keys;
 mod ldap;
 mod login;
+pub mod oauth2;
 mod policies;
 mod profile;
 mod raw;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use keys::nearest;
+pub use oauth2::OAuth2Settings;
 pub use secret::SecretRef;
 
 use crate::agent::policies::Policies;
@@ -111,6 +113,7 @@ pub enum SourceSettings {
 #[derive(Clone, Debug)]
 pub enum LoginSettings {
     Password(SecretRef),
+    OAuth2(OAuth2Settings),
     Certificate,
     Process,
 }
@@ -350,6 +353,8 @@ fn find_among(explicit: Option<&Path>, env: Option<OsString>, places: &[PathBuf]
     })
 }
 
+#[cfg(test)]
+mod login_tests;
 #[cfg(test)]
 mod reference_tests;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
-use super::login::{Wants, login, proxy, trust, trust_of_server};
+use super::login::{self, proxy, trust, trust_of_server};
 use super::raw::{Found, Table};
 use super::secret::secret_ref;
 use super::{EwsSettings, ImapSettings, LoginSettings, Pop3Settings, ProfileSettings, SourceSettings, keys, policies};
@@ -13,8 +13,8 @@ use crate::agent::policies::Policies;
 use crate::base::units::{BadUnit, parse_duration};
 use crate::journal::DecodeOptions;
 use crate::net::TlsMode;
+use crate::net::oauth::Protocol;
 use crate::sources::ews::options::{DeleteType, EwsAuth};
-use crate::sources::imap::options::ImapAuth;
 use crate::sources::pop3::options::Pop3Auth;
 
 const NAME_MAX: usize = 64;
@@ -240,10 +240,10 @@ fn imap<'d>(table: &Table<'_, 'd>, folder: &Path) -> Option<(ImapSettings, Vec<F
     }
     let allow_plaintext = table.boolean("allow_plaintext").unwrap_or(false);
     refuse_plaintext(table, host.as_deref(), tls, allow_plaintext);
-    let auth = table.choice("auth", IMAP_AUTH).unwrap_or_default();
+    let auth = login::imap_auth(table);
     let timeout = timeout(table);
     let username = username(table);
-    let login = login(table, imap_wants(auth), folder);
+    let login = login::login(table, login::imap_wants(auth), Protocol::Imap, folder);
     let folders = folders(table);
     let trust = trust(table, tls, folder);
     let settings = ImapSettings {
@@ -269,9 +269,10 @@ fn pop3(table: &Table<'_, '_>, folder: &Path) -> Option<Pop3Settings> {
     let port = table.integer("port", 1..=65_535).map_or(usual_port, |port| port as u16);
     let allow_plaintext = table.boolean("allow_plaintext").unwrap_or(false);
     refuse_plaintext(table, host.as_deref(), tls, allow_plaintext);
-    let auth = table.choice("auth", POP3_AUTH).unwrap_or_default();
+    let auth = login::pop3_auth(table);
     let (timeout, trust) = (timeout(table), trust(table, tls, folder));
-    let (username, login) = (username(table), login(table, pop3_wants(auth), folder));
+    let username = username(table);
+    let login = login::login(table, login::pop3_wants(auth), Protocol::Pop3, folder);
     Some(Pop3Settings {
         host: host?,
         ports: vec![(port, tls)],
@@ -287,7 +288,7 @@ fn pop3(table: &Table<'_, '_>, folder: &Path) -> Option<Pop3Settings> {
 fn ews<'d>(table: &Table<'_, 'd>, folder: &Path) -> Option<(EwsSettings, Found<&'d str>)> {
     let allow_plaintext = table.boolean("allow_plaintext").unwrap_or(false);
     let url = if table.has("url") { Some(ews_url(table, allow_plaintext)?) } else { None };
-    let auth = ews_auth(table);
+    let auth = login::ews_auth(table);
     let delete_types =
         [("hard", DeleteType::Hard), ("soft", DeleteType::Soft), ("deleted_items", DeleteType::DeletedItems)];
     let delete_type = table.choice("delete_type", &delete_types).unwrap_or_default();
@@ -343,7 +344,7 @@ fn ews<'d>(table: &Table<'_, 'd>, folder: &Path) -> Option<(EwsSettings, Found<&
             "stands beside an http:// URL: the proxy, and whoever is behind it, could read the password and all mail";
         table.wrong("proxy", what, "use https://, or leave `proxy` out");
     }
-    let login = login(table, ews_wants(auth), folder);
+    let login = login::login(table, login::ews_wants(auth), Protocol::Ews, folder);
     let settings = EwsSettings {
         url,
         auth,
@@ -403,60 +404,6 @@ fn gateway(table: &Table<'_, '_>, folder: &Path) -> Option<Pop3Settings> {
         timeout: Duration::from_secs(300),
         allow_plaintext: false,
     })
-}
-
-const IMAP_AUTH: &[(&str, ImapAuth)] = &[
-    ("auto", ImapAuth::Auto),
-    ("plain", ImapAuth::Plain),
-    ("login", ImapAuth::Login),
-    ("xoauth2", ImapAuth::XOAuth2),
-    ("oauthbearer", ImapAuth::OAuthBearer),
-    ("external", ImapAuth::External),
-];
-
-fn imap_wants(auth: ImapAuth) -> Wants {
-    match auth {
-        ImapAuth::Auto => Wants::Any,
-        ImapAuth::Plain | ImapAuth::Login => Wants::Password,
-        ImapAuth::XOAuth2 | ImapAuth::OAuthBearer => Wants::Token,
-        ImapAuth::External => Wants::Certificate,
-    }
-}
-
-const POP3_AUTH: &[(&str, Pop3Auth)] = &[
-    ("auto", Pop3Auth::Auto),
-    ("plain", Pop3Auth::Plain),
-    ("user", Pop3Auth::User),
-    ("xoauth2", Pop3Auth::XOAuth2),
-    ("oauthbearer", Pop3Auth::OAuthBearer),
-    ("external", Pop3Auth::External),
-];
-
-fn pop3_wants(auth: Pop3Auth) -> Wants {
-    match auth {
-        Pop3Auth::Auto => Wants::Any,
-        Pop3Auth::Plain | Pop3Auth::User => Wants::Password,
-        Pop3Auth::XOAuth2 | Pop3Auth::OAuthBearer => Wants::Token,
-        Pop3Auth::External => Wants::Certificate,
-    }
-}
-
-fn ews_auth(table: &Table<'_, '_>) -> EwsAuth {
-    let choices = [
-        ("basic", EwsAuth::Basic),
-        ("ntlm", EwsAuth::Ntlm),
-        ("oauth2", EwsAuth::OAuth2),
-        ("negotiate", EwsAuth::Negotiate),
-    ];
-    table.choice("auth", &choices).unwrap_or_default()
-}
-
-fn ews_wants(auth: EwsAuth) -> Wants {
-    match auth {
-        EwsAuth::Basic | EwsAuth::Ntlm => Wants::Password,
-        EwsAuth::OAuth2 => Wants::Token,
-        EwsAuth::Negotiate => Wants::Process,
-    }
 }
 
 fn tls_mode(table: &Table<'_, '_>) -> TlsMode {

@@ -67,6 +67,19 @@ impl FromStr for Fingerprint {
 }
 
 impl Trust {
+    /// The system's authorities, and those of the file.
+    pub fn with(ca_file: Option<&Path>) -> Trust {
+        Trust { ca_file: ca_file.map(Path::to_owned), ..Trust::default() }
+    }
+
+    /// For `check`: what was looked at in a certificate that passed.
+    pub fn verified(&self) -> &'static str {
+        match self.fingerprint {
+            Some(_) => "certificate verified, and it is the pinned one",
+            None => "certificate verified",
+        }
+    }
+
     /// `certificate` is what the server showed, in DER. The chain was verified before.
     pub fn check_pin(&self, peer: &str, certificate: Option<&[u8]>) -> Result<(), NetError> {
         let Some(pinned) = self.fingerprint else { return Ok(()) };

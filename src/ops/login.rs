@@ -21,6 +21,7 @@ const WAITS_HERE_MAX: u32 = 3;
 /// The way to the gateways of one archive.
 pub struct Gate {
     logins: Logins,
+    /// It is there once there is an archive; before, a rehearsal must leave no file in its place.
     archive: PathBuf,
     pub asked: Asked,
 }
@@ -67,8 +68,8 @@ impl From<Closed> for Failure {
 
 impl Gate {
     pub fn of(settings: &Settings, asked: Asked) -> Gate {
-        let archive = settings.archive.path.clone();
-        Gate { logins: Logins::of(&archive, Arc::new(SystemClock)), archive, asked }
+        let logins = Logins::of(&settings.archive.path, Arc::new(SystemClock));
+        Gate { logins, archive: wiring::layout_of(&settings.archive).identity_file(), asked }
     }
 
     /// Connects and logs in, if it is time for that.
@@ -143,7 +144,7 @@ impl Gate {
             }
             Some(CycleError::Source(_)) if !ticket.is_proven => None,
             _ => {
-                self.noted(self.logins.accepted(&ticket.name()));
+                self.noted(|logins| logins.accepted(&ticket.name()));
                 None
             }
         }
@@ -151,25 +152,20 @@ impl Gate {
 
     fn note_error(&self, ticket: &Ticket, error: &SourceError) -> Option<Refusal> {
         if let Some(wait) = error.wait {
-            self.noted(self.logins.throttled(&ticket.name(), wait));
+            self.noted(|logins| logins.throttled(&ticket.name(), wait));
         }
         if !error.refused_login {
             return None;
         }
-        self.noted(self.logins.refused(&ticket.name()))
+        self.noted(|logins| logins.refused(&ticket.name()))
     }
 
-    /// What cannot be written holds for this process; before there is an archive there is no place for it.
-    fn noted<T>(&self, done: Result<T, LoginsError>) -> Option<T> {
-        match done {
-            Ok(value) => Some(value),
-            Err(error) => {
-                if self.archive.exists() {
-                    tracing::error!(%error, "how a login went could not be noted");
-                }
-                None
-            }
+    /// What cannot be written holds for this process.
+    fn noted<T>(&self, note: impl FnOnce(&Logins) -> Result<T, LoginsError>) -> Option<T> {
+        if !self.archive.exists() {
+            return None;
         }
+        note(&self.logins).inspect_err(|error| tracing::error!(%error, "how a login went could not be noted")).ok()
     }
 }
 

@@ -14,8 +14,9 @@ use gatepost::sources::pop3::Pop3Source;
 use gatepost::sources::pop3::options::{Pop3Auth, Pop3Options};
 use gatepost::sources::{Level, Retry, Source as _, SourceError};
 
-use crate::support::agent::{Agent, Config, count};
+use crate::support::agent::{Agent, Config, PASSWORD_VARIABLE, count};
 use crate::support::dovecot::{Dovecot, PASSWORD, Setup};
+use crate::support::ews::{self, Ews};
 use crate::support::introspection::Introspection;
 
 const USER: &str = "journal";
@@ -215,9 +216,7 @@ fn a_mailbox_is_emptied_with_a_client_certificate_and_no_password() {
         ..Config::plain(&dovecot)
     };
     let agent = Agent::new(&config);
-    let without_password: String =
-        config.text().lines().filter(|line| !line.starts_with("password")).map(|line| format!("{line}\n")).collect();
-    agent.configure_text(&without_password);
+    agent.configure_text(&without_password(&config.text()));
     agent.run(&["check"]).is(0, &["logged in as journal (EXTERNAL)"]);
     let report = agent.once(0);
     assert_eq!((count(&report, "archived"), count(&report, "deleted")), (1, 1), "{report}");
@@ -225,4 +224,93 @@ fn a_mailbox_is_emptied_with_a_client_certificate_and_no_password() {
     std::fs::write(folder.join("client.key"), "-----BEGIN EC PRIVATE KEY-----\n-----END EC PRIVATE KEY-----\n")
         .unwrap();
     agent.run(&["once"]).is(3, &["client.key", "nothing was deleted", "pkcs8"]);
+}
+
+/// The table of tokens, for one of the sources.
+fn oauth2(kind: &str, server: &Introspection) -> String {
+    format!(
+        "[profile.{kind}.oauth2]\ntoken_url = \"http://127.0.0.1:{}/token\"\nclient_id = \"journal\"\n\
+         client_secret = {{ env = \"{PASSWORD_VARIABLE}\" }}\n",
+        server.port
+    )
+}
+
+fn without_password(text: &str) -> String {
+    text.lines().filter(|line| !line.starts_with("password")).map(|line| format!("{line}\n")).collect()
+}
+
+/// A token serves until it is refused; then one other is asked for, and no third.
+#[test]
+fn a_refused_token_is_replaced_once() {
+    for kind in ["imap", "pop3"] {
+        let server = Introspection::start();
+        server.grants(USER, true);
+        let setup = Setup { introspection_port: Some(server.port), ..Setup::default() };
+        let Some(dovecot) = Dovecot::start(&setup) else { return };
+        let port = if kind == "imap" { dovecot.imap_port } else { dovecot.pop3_port };
+        let agent = Agent::new(&Config { kind, ..Config::at(port) });
+        agent.configure_text(&without_password(&format!(
+            "{}{}",
+            Config { kind, ..Config::at(port) }.text(),
+            oauth2(kind, &server)
+        )));
+        let mail = "From: a@corp.example\r\nTo: b@corp.example\r\nSubject: x\r\n\r\n";
+        for (number, granted) in [(1, 1), (2, 1), (3, 2)] {
+            if number == 3 {
+                server.forget("granted-1");
+            }
+            dovecot.deliver(USER, "INBOX", [format!("{mail}{number}\r\n")]);
+            let report = agent.once(0);
+            assert_eq!((count(&report, "archived"), count(&report, "deleted")), (1, 1), "{kind} {number}: {report}");
+            assert_eq!(server.granted().len(), granted, "{kind} {number}");
+        }
+        agent.run(&["check"]).is(0, &["(OAUTHBEARER)"]);
+        // None of those that come is good: two logins, and an error.
+        server.grants(USER, false);
+        server.forget("granted-2");
+        let before = server.asked().len();
+        agent.run(&["once"]).is(3, &["logging in as journal", "status", "`oauth2`", "nothing was deleted"]);
+        assert_eq!(server.asked()[before..], ["granted-2", "granted-3"]);
+        for _ in 0..4 {
+            agent.run(&["once"]).is(3, &["nothing was deleted"]);
+        }
+        let tried = server.asked().len() - before;
+        assert_eq!(tried, 6, "three times two, and then it waits");
+    }
+}
+
+#[test]
+fn exchange_takes_a_token_and_a_refused_one_is_replaced_once() {
+    let server = Introspection::start();
+    server.grants(USER, true);
+    let ews = Ews::start(ews::Setup { bearer: true, ..ews::Setup::default() });
+    let agent = Agent::new(&Config::at(0));
+    agent.configure_text(&format!(
+        "[archive]\npath = \"archive\"\n[people]\ninternal_domains = [\"corp.example\"]\nunknown_internal = \"create\"\n\
+         [[profile]]\nname = \"exchange\"\ndelete = true\n[profile.ews]\nurl = {:?}\nusername = {:?}\ntimeout = \"60s\"\n{}",
+        ews.url,
+        ews::USER,
+        oauth2("ews", &server)
+    ));
+    ews.with(|store| store.tokens.insert("granted-1".into()));
+    ews.deliver(["Subject: one\r\n\r\none\r\n"]);
+    assert_eq!(count(&agent.once(0), "deleted"), 1);
+    agent.run(&["check"]).is(0, &["(OAuth2)"]);
+    assert_eq!(server.granted(), ["granted-1"]);
+    // In the middle of a session, too.
+    ews.deliver(["Subject: two\r\n\r\ntwo\r\n"]);
+    ews.hook(|call, store| {
+        if call.operation == "SyncFolderItems" {
+            store.tokens = ["granted-2".to_owned()].into();
+        }
+        None
+    });
+    assert_eq!(count(&agent.once(0), "deleted"), 1);
+    assert_eq!(server.granted(), ["granted-1", "granted-2"]);
+    // No loop where none is good.
+    ews.with(|store| (store.tokens.clear(), store.shown_tokens.clear()));
+    let said = agent.run(&["once"]);
+    said.is(3, &["logging in as", "status invalid_token", "`oauth2`", "nothing was deleted"]);
+    assert_eq!(ews.with(|store| store.shown_tokens.clone()), ["granted-2", "granted-3"]);
+    ews.assert_strict();
 }

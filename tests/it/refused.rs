@@ -220,3 +220,25 @@ fn an_unavailable_directory_is_no_refusal() {
     }
     assert_eq!(count(&agent.once(0), "archived"), 1);
 }
+
+/// The agent keeps to it as well, cycle after cycle.
+#[test]
+fn the_agent_does_not_hammer() {
+    let Some(dovecot) = Dovecot::start(&Setup::default()) else { return };
+    let mut agent = Agent::new(&Config::plain(&dovecot).with_profile("delete = true\nevery = \"1s\""));
+    agent.password = "wrong horse".into();
+    let mut child = agent.start(&["run"]);
+    let (mut said, mut waits) = (String::new(), 0);
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        waits += usize::from(line.contains("not tried"));
+        said += &format!("{line}\n");
+        if waits == 2 {
+            break;
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!((waits, refusals(&dovecot)), (2, 3), "{said}");
+    assert!(said.contains("3 times in a row") && !said.contains("wrong horse"), "{said}");
+}

@@ -33,8 +33,8 @@ async fn look(options: &ImapOptions, found: &mut Vec<Finding>) -> Result<(), Fin
 
     let (greeted, _) = connect::connect(options).await.map_err(|error| failed("TLS", &error))?;
     found.push(match options.tls {
-        TlsMode::Implicit => ok("TLS", "protected from the first byte, certificate verified".into()),
-        TlsMode::StartTls => ok("TLS", "protected with STARTTLS, certificate verified".into()),
+        TlsMode::Implicit => ok("TLS", format!("protected from the first byte, {}", options.trust.verified())),
+        TlsMode::StartTls => ok("TLS", format!("protected with STARTTLS, {}", options.trust.verified())),
         TlsMode::None if peer.ip().is_loopback() => ok("TLS", "none, on this machine only".into()),
         TlsMode::None => Finding {
             level: Level::Warning,

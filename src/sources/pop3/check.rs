@@ -25,8 +25,8 @@ async fn look(options: &Pop3Options, found: &mut Vec<Finding>) -> Result<(), Fin
     let greeted = connect::connect(options).await.map_err(|error| failed("connection", &error))?;
     found.push(ok("connection", format!("{} accepts connections", greeted.peer)));
     found.push(match greeted.tls {
-        TlsMode::Implicit => ok("TLS", "protected from the first byte, certificate verified".into()),
-        TlsMode::StartTls => ok("TLS", "protected with STLS, certificate verified".into()),
+        TlsMode::Implicit => ok("TLS", format!("protected from the first byte, {}", options.trust.verified())),
+        TlsMode::StartTls => ok("TLS", format!("protected with STLS, {}", options.trust.verified())),
         TlsMode::None if greeted.peer.ip().is_loopback() => ok("TLS", "none, on this machine only".into()),
         TlsMode::None => Finding {
             level: Level::Warning,

@@ -1,4 +1,5 @@
-//! What a mail server asks whether a token is good: token introspection (RFC 7662), strict about how it is asked.
+//! What a mail server asks whether a token is good: token introspection (RFC 7662), strict about how it is asked. It
+//! also grants tokens to a client that proves itself by its secret (RFC 6749 §4.4).
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -10,6 +11,9 @@ struct Known {
     /// Token, user and scope.
     tokens: HashMap<String, (String, String)>,
     asked: Vec<String>,
+    /// Whom tokens are granted for, and whether they are known afterwards.
+    grants: Option<(String, bool)>,
+    granted: Vec<String>,
     refused: Vec<String>,
 }
 
@@ -36,6 +40,15 @@ impl Introspection {
 
     pub fn knows(&self, token: &str, user: &str, scope: &str) {
         self.known.lock().unwrap().tokens.insert(token.into(), (user.into(), scope.into()));
+    }
+
+    /// From now on it grants `granted-1`, `granted-2` … for a user; `good`: and knows them afterwards.
+    pub fn grants(&self, user: &str, good: bool) {
+        self.known.lock().unwrap().grants = Some((user.into(), good));
+    }
+
+    pub fn granted(&self) -> Vec<String> {
+        self.known.lock().unwrap().granted.clone()
     }
 
     pub fn forget(&self, token: &str) {
@@ -78,7 +91,20 @@ fn serve(stream: TcpStream, known: &Mutex<Known>) {
         let body = String::from_utf8_lossy(&body).into_owned();
         let is_form = header("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
         let mut known = known.lock().unwrap();
+        let is_grant = head[0].starts_with("POST /token ") && is_form;
         let answer = match body.strip_prefix("token=") {
+            _ if is_grant
+                && ["grant_type=client_credentials", "client_id=journal", "client_secret="]
+                    .iter()
+                    .all(|field| body.contains(field)) =>
+            {
+                let token = format!("granted-{}", known.granted.len() + 1);
+                if let Some((user, true)) = known.grants.clone() {
+                    known.tokens.insert(token.clone(), (user, "imap".into()));
+                }
+                known.granted.push(token.clone());
+                format!("{{\"access_token\":\"{token}\",\"token_type\":\"Bearer\",\"expires_in\":3600}}")
+            }
             Some(token) if head[0].starts_with("POST /introspect ") && is_form => {
                 known.asked.push(token.to_owned());
                 match known.tokens.get(token) {

@@ -13,6 +13,7 @@ mod profile;
 mod raw;
 mod resolve;
 mod secret;
+pub mod show;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

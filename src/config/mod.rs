@@ -3,6 +3,7 @@
 //! This room reads the configuration and the places its secrets lie in. It never connects anywhere, never
 //! touches an archive, and never prints.
 
+mod command;
 mod doc;
 mod error;
 pub mod keys;
@@ -12,6 +13,7 @@ mod profile;
 mod raw;
 mod resolve;
 mod secret;
+pub mod show;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -19,7 +21,7 @@ use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use keys::nearest;
-pub use secret::SecretRef;
+pub use secret::{SecretRef, vault};
 
 use crate::agent::policies::Policies;
 use crate::agent::{Expect, Role};

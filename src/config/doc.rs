@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::DeTable;
@@ -20,6 +20,7 @@ pub struct Doc<'a> {
     errors: RefCell<Vec<ConfigError>>,
     notices: RefCell<Vec<String>>,
     variables: SecretVariables,
+    token_folder: RefCell<PathBuf>,
 }
 
 /// Parses the text; syntax errors, one per line, end the matter at once.
@@ -58,6 +59,7 @@ impl<'a> Doc<'a> {
             errors: RefCell::default(),
             notices: RefCell::default(),
             variables: SecretVariables::default(),
+            token_folder: RefCell::default(),
         }
     }
 
@@ -72,6 +74,15 @@ impl<'a> Doc<'a> {
 
     pub fn note_secret_variable(&self, name: &str) {
         self.variables.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(name.to_owned());
+    }
+
+    /// Where tokens are kept when nothing else is said, which follows from the archive's place.
+    pub fn token_folder(&self) -> PathBuf {
+        self.token_folder.borrow().clone()
+    }
+
+    pub fn set_token_folder(&self, folder: PathBuf) {
+        *self.token_folder.borrow_mut() = folder;
     }
 
     /// The line that a span begins on.

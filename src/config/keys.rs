@@ -113,6 +113,8 @@ pub const TABLES: &[&Keys] = &[
     &PERSON,
     &PROFILE,
     &PROFILE_IMAP,
+    // Stands for those of pop3 and ews, which are the same.
+    &PROFILE_IMAP_OAUTH2,
     &PROFILE_POP3,
     &PROFILE_GATEWAY,
     &PROFILE_EWS,
@@ -131,6 +133,7 @@ pub const PROFILE_IMAP: Keys = Keys {
         "username",
         "mailbox_id",
         "password",
+        "oauth2",
         "auth",
         "folders",
         "timeout",
@@ -150,6 +153,7 @@ pub const PROFILE_POP3: Keys = Keys {
         "username",
         "mailbox_id",
         "password",
+        "oauth2",
         "auth",
         "timeout",
         "allow_plaintext",
@@ -164,6 +168,7 @@ pub const PROFILE_EWS: Keys = Keys {
         "auth",
         "username",
         "password",
+        "oauth2",
         "folder",
         "delete_type",
         "impersonate",
@@ -174,6 +179,31 @@ pub const PROFILE_EWS: Keys = Keys {
     ],
     later: &[],
 };
+
+const OAUTH2: &[&str] = &[
+    "provider",
+    "tenant",
+    "grant",
+    "client_id",
+    "client_secret",
+    "client_auth",
+    "certificate",
+    "key",
+    "signature",
+    "refresh_token",
+    "service_account",
+    "subject",
+    "scope",
+    "token_url",
+    "device_url",
+    "ca_file",
+    "proxy",
+    "token_folder",
+];
+
+pub const PROFILE_IMAP_OAUTH2: Keys = Keys { table: "profile.imap.oauth2", known: OAUTH2, later: &[] };
+pub const PROFILE_POP3_OAUTH2: Keys = Keys { table: "profile.pop3.oauth2", known: OAUTH2, later: &[] };
+pub const PROFILE_EWS_OAUTH2: Keys = Keys { table: "profile.ews.oauth2", known: OAUTH2, later: &[] };
 
 /// A MailStore Gateway, which is POP3 with nothing else to know.
 pub const PROFILE_GATEWAY: Keys =

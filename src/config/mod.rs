@@ -8,6 +8,7 @@ mod doc;
 mod error;
 pub mod keys;
 mod ldap;
+pub mod oauth2;
 mod policies;
 mod profile;
 mod raw;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use keys::nearest;
+pub use oauth2::OAuth2Settings;
 pub use secret::{SecretRef, vault};
 
 use crate::agent::policies::Policies;

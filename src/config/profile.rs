@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
+use super::oauth2::oauth2;
 use super::raw::{Found, Table};
 use super::resolve::path;
 use super::secret::secret_ref;
@@ -13,6 +14,7 @@ use crate::agent::policies::Policies;
 use crate::base::units::{BadUnit, parse_duration};
 use crate::journal::DecodeOptions;
 use crate::net::TlsMode;
+use crate::net::oauth::Protocol;
 use crate::sources::ews::options::{DeleteType, EwsAuth};
 use crate::sources::imap::options::ImapAuth;
 use crate::sources::pop3::options::Pop3Auth;
@@ -238,6 +240,7 @@ fn imap<'d>(table: &Table<'_, 'd>, folder: &Path) -> Option<(ImapSettings, Vec<F
     let auth =
         table.choice("auth", &[("auto", ImapAuth::Auto), ("plain", ImapAuth::Plain), ("login", ImapAuth::Login)]);
     let timeout = timeout(table);
+    no_tokens_yet(table, folder, Protocol::Imap);
     let username = username(table);
     let password = secret_ref(table, "password", folder);
     let folders = folders(table);
@@ -267,6 +270,7 @@ fn pop3(table: &Table<'_, '_>, folder: &Path) -> Option<Pop3Settings> {
     refuse_plaintext(table, host.as_deref(), tls, allow_plaintext);
     let auth = table.choice("auth", &[("auto", Pop3Auth::Auto), ("plain", Pop3Auth::Plain), ("user", Pop3Auth::User)]);
     let (timeout, ca_file) = (timeout(table), path(table, "ca_file", folder));
+    no_tokens_yet(table, folder, Protocol::Pop3);
     let (username, password) = (username(table), secret_ref(table, "password", folder));
     Some(Pop3Settings {
         host: host?,
@@ -325,6 +329,7 @@ fn ews<'d>(table: &Table<'_, 'd>, folder: &Path) -> Option<(EwsSettings, Found<&
         table.wrong("folder", "\"journal\" is Outlook's diary", hint);
     }
     let (timeout, ca_file) = (timeout(table), path(table, "ca_file", folder));
+    no_tokens_yet(table, folder, Protocol::Ews);
     let password = secret_ref(table, "password", folder);
     let settings = EwsSettings {
         url,
@@ -384,6 +389,14 @@ fn gateway(table: &Table<'_, '_>, folder: &Path) -> Option<Pop3Settings> {
         timeout: Duration::from_secs(300),
         allow_plaintext: false,
     })
+}
+
+/// The table is read and checked; the sources do not log in with it yet.
+fn no_tokens_yet(table: &Table<'_, '_>, folder: &Path, protocol: Protocol) {
+    if table.has("oauth2") {
+        let _ = oauth2(table, folder, protocol);
+        table.wrong("oauth2", "is not available in this version", "log in with a password");
+    }
 }
 
 fn tls_mode(table: &Table<'_, '_>) -> TlsMode {

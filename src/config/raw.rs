@@ -57,6 +57,11 @@ impl<'a, 'd> Table<'a, 'd> {
         self.entries.contains_key(key)
     }
 
+    /// Whether this table may have such a key.
+    pub fn knows(&self, key: &str) -> bool {
+        self.keys.known.contains(&key)
+    }
+
     /// Where a key stands, or its table when it does not.
     pub fn line_of(&self, key: &str) -> usize {
         self.entries.get_key_value(key).map_or(self.line, |(key, _)| self.doc.line_at(&key.span()))

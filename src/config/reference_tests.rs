@@ -26,12 +26,21 @@ fn uncommented(examples: &[&str]) -> String {
     text.lines().map(|line| key(line).unwrap_or_else(|| opened(line)) + "\n").collect()
 }
 
-/// The directory stands in the reference as a comment, table and all.
+/// The directory and the tokens stand in the reference as comments, table and all.
 fn opened(line: &str) -> String {
     match line {
-        "# [people.ldap]" | "# url = \"ldaps://dc1.corp.example\"" => line[2..].to_owned(),
+        "# [people.ldap]" | "# url = \"ldaps://dc1.corp.example\"" | TOKENS => line[2..].to_owned(),
         line => line.to_owned(),
     }
+}
+
+const TOKENS: &str = "# [profile.imap.oauth2]";
+
+/// Without the table of tokens, which excludes the password.
+fn without_tokens(text: &str) -> String {
+    let (before, after) = text.split_once(TOKENS.trim_start_matches("# ")).unwrap();
+    let (_, after) = after.split_once("\n[[").unwrap();
+    format!("{before}\n[[{after}")
 }
 
 fn collect(prefix: &str, table: &toml::Table, found: &mut BTreeSet<String>) {
@@ -39,8 +48,12 @@ fn collect(prefix: &str, table: &toml::Table, found: &mut BTreeSet<String>) {
         let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         found.insert(path.clone());
         match value {
-            // Values in the reference, not tables: `password = { env = … }`, and pairs of domains.
-            toml::Value::Table(table) if key != "password" && key != "domain_aliases" => collect(&path, table, found),
+            // Values in the reference, not tables: `password = { env = … }`, pairs of domains, and of tokens what
+            // stands in one line.
+            toml::Value::Table(_)
+                if ["password", "client_secret", "refresh_token", "domain_aliases"].contains(&&**key) => {}
+            toml::Value::Table(_) if key == "oauth2" && prefix != "profile.imap" => {}
+            toml::Value::Table(table) => collect(&path, table, found),
             toml::Value::Array(list) => {
                 list.iter().filter_map(toml::Value::as_table).for_each(|table| collect(&path, table, found));
             }
@@ -63,9 +76,8 @@ fn the_reference_has_every_key_and_no_other() {
 fn the_reference_shows_the_defaults() {
     let file = folder().join("gatepost.toml");
     assert!(load(&file).unwrap().directory.is_none());
-    let with_directory: String =
-        std::fs::read_to_string(&file).unwrap().lines().map(|line| opened(line) + "\n").collect();
-    let settings = parse(&file, &with_directory).unwrap();
+    let opened: String = std::fs::read_to_string(&file).unwrap().lines().map(|line| opened(line) + "\n").collect();
+    let settings = parse(&file, &without_tokens(&opened)).unwrap();
     assert_eq!(settings.notices, Vec::<String>::new());
     // These are examples, as the reference says; the others are defaults and must change nothing.
     let examples = [
@@ -81,10 +93,11 @@ fn the_reference_shows_the_defaults() {
         "name_attribute = ",
         "impersonate = ",
         "mailbox = ",
+        "oauth2 = ",
     ];
     let all = uncommented(&[]);
     assert!(examples.iter().all(|example| all.lines().any(|line| line.starts_with(example))));
-    let defaults = uncommented(&examples);
+    let defaults = without_tokens(&uncommented(&examples));
     let explicit = parse(&settings.file, &defaults).unwrap();
     // Line numbers are left out: the examples are gone from one of the two texts.
     let shown = |settings: &Settings| {

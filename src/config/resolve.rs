@@ -38,6 +38,12 @@ pub fn settings(doc: Doc<'_>, tree: &Spanned<DeTable<'_>>, file: &Path) -> Resul
             None
         }
     };
+    if let Some(archive) = &archive {
+        // Beside the archive and not in it: whoever copies an archive must not take along what opens the mailbox.
+        let mut name = archive.path.file_name().unwrap_or_default().to_owned();
+        name.push(".tokens");
+        doc.set_token_folder(archive.path.with_file_name(name));
+    }
     let (mut policies, mut decode) = (Policies::default(), DecodeOptions::default());
     let mut directory = None;
     let people = top.table("people", &keys::PEOPLE).map(|table| {

@@ -9,6 +9,7 @@ mod decoders;
 mod delete;
 mod findings;
 mod guard;
+pub mod logins;
 pub mod order;
 pub mod policies;
 pub mod reconcile;

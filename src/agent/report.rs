@@ -32,9 +32,9 @@ pub struct ProfileReport {
     pub head: Option<Head>,
     pub alarms: Vec<String>,
     pub error: Option<ReportedError>,
-    /// The gateway refused the login, or asks for a person in another way.
+    /// The gateway was left alone: it is not time for another login yet. `error` says why.
     #[serde(default, skip)]
-    pub refused: bool,
+    pub not_tried: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

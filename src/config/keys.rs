@@ -47,6 +47,7 @@ pub const PEOPLE_LDAP: Keys = Keys {
         "url",
         "starttls",
         "ca_file",
+        "tls_fingerprint",
         "allow_plaintext",
         "bind_dn",
         "password",
@@ -76,6 +77,7 @@ pub const PROFILE: Keys = Keys {
     known: &[
         "name",
         "every",
+        "refused_retry",
         "delete",
         "delete_after",
         "delete_excluded",
@@ -130,6 +132,9 @@ pub const PROFILE_IMAP: Keys = Keys {
         "port",
         "tls",
         "ca_file",
+        "tls_fingerprint",
+        "client_certificate",
+        "client_key",
         "username",
         "mailbox_id",
         "password",
@@ -150,6 +155,9 @@ pub const PROFILE_POP3: Keys = Keys {
         "port",
         "tls",
         "ca_file",
+        "tls_fingerprint",
+        "client_certificate",
+        "client_key",
         "username",
         "mailbox_id",
         "password",
@@ -174,6 +182,11 @@ pub const PROFILE_EWS: Keys = Keys {
         "impersonate",
         "mailbox",
         "ca_file",
+        "tls_fingerprint",
+        "client_certificate",
+        "client_key",
+        "proxy",
+        "proxy_password",
         "timeout",
         "allow_plaintext",
     ],
@@ -206,8 +219,11 @@ pub const PROFILE_POP3_OAUTH2: Keys = Keys { table: "profile.pop3.oauth2", known
 pub const PROFILE_EWS_OAUTH2: Keys = Keys { table: "profile.ews.oauth2", known: OAUTH2, later: &[] };
 
 /// A MailStore Gateway, which is POP3 with nothing else to know.
-pub const PROFILE_GATEWAY: Keys =
-    Keys { table: "profile.gateway", known: &["host", "mailbox_id", "password", "port", "ca_file"], later: &[] };
+pub const PROFILE_GATEWAY: Keys = Keys {
+    table: "profile.gateway",
+    known: &["host", "mailbox_id", "password", "port", "ca_file", "tls_fingerprint"],
+    later: &[],
+};
 
 /// Of `password = { … }`; no table of its own in the reference.
 pub const PASSWORD: Keys =

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::login::trust_of_server;
 use super::profile::{is_loopback, no_controls};
 use super::raw::Table;
-use super::resolve::path;
 use super::secret::{SecretRef, secret_ref};
 use super::{ConfigError, LdapSettings};
 use crate::base::address::normalise_domain;
@@ -51,7 +51,7 @@ pub fn ldap(table: &Table<'_, '_>, folder: &Path) -> Option<LdapSettings> {
     let refresh = table.unit("refresh", parse_duration, "\"15m\"").unwrap_or(Duration::from_secs(15 * 60));
     let people_drop_max = table.integer("people_drop_max", 1..=100).map_or(20, |percent| percent as u32);
     let options = LdapOptions {
-        ca_file: path(table, "ca_file", folder),
+        trust: trust_of_server(table, folder),
         base: names(table, "base"),
         filter,
         page_size,
@@ -104,6 +104,9 @@ fn url(table: &Table<'_, '_>) -> Option<(String, u16, TlsMode)> {
         None => normalise_domain(name).filter(|_| !name.contains(|c: char| c.is_whitespace() || c == ':' || c == '[')),
     };
     let Some(host) = host else { return wrong("does not name a server") };
+    if tls == TlsMode::None && table.has("tls_fingerprint") {
+        table.wrong("tls_fingerprint", "needs TLS, and this connection has none", "use ldaps://, or starttls = true");
+    }
     if tls == TlsMode::None && !allow_plaintext && !is_loopback(&host) {
         let what = format!("\"ldap://\" would send the password and the list of people in clear text to {host}");
         let hint = "use ldaps:// or add starttls = true; if it must be, add allow_plaintext = true";

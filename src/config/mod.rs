@@ -8,6 +8,7 @@ mod doc;
 mod error;
 pub mod keys;
 mod ldap;
+mod login;
 pub mod oauth2;
 mod policies;
 mod profile;
@@ -29,6 +30,7 @@ use crate::agent::policies::Policies;
 use crate::agent::{Expect, Role};
 use crate::journal::DecodeOptions;
 use crate::net::TlsMode;
+use crate::net::trust::Trust;
 use crate::people::PeopleOptions;
 use crate::people::ldap::LdapOptions;
 use crate::sources::SourceOptions;
@@ -86,6 +88,8 @@ pub struct ArchiveSettings {
 pub struct ProfileSettings {
     pub name: String,
     pub every: Duration,
+    /// Between two tries of a login that was refused again and again.
+    pub refused_retry: Duration,
     /// Delete archived items on the gateway?
     pub delete: bool,
     /// Keep them there this long after archiving.
@@ -107,16 +111,33 @@ pub enum SourceSettings {
     Ews(EwsSettings),
 }
 
+/// A login before its secret was fetched.
+#[derive(Clone, Debug)]
+pub enum LoginSettings {
+    Password(SecretRef),
+    OAuth2(OAuth2Settings),
+    Certificate,
+    Process,
+}
+
+/// A proxy before its password was fetched.
+#[derive(Clone, Debug)]
+pub struct ProxySettings {
+    pub host: String,
+    pub port: u16,
+    pub user: Option<(String, Option<SecretRef>)>,
+}
+
 /// [`ImapOptions`] before the password was fetched; [`ImapSettings::options`] fetches it.
 #[derive(Clone, Debug)]
 pub struct ImapSettings {
     pub host: String,
     pub port: u16,
     pub tls: TlsMode,
-    pub ca_file: Option<PathBuf>,
+    pub trust: Trust,
     /// The login name; of a mailbox ID the part before any `@`.
     pub username: String,
-    pub password: SecretRef,
+    pub login: LoginSettings,
     pub auth: ImapAuth,
     pub folders: Vec<String>,
     pub timeout: Duration,
@@ -129,9 +150,9 @@ pub struct ImapSettings {
 pub struct Pop3Settings {
     pub host: String,
     pub ports: Vec<(u16, TlsMode)>,
-    pub ca_file: Option<PathBuf>,
+    pub trust: Trust,
     pub username: String,
-    pub password: SecretRef,
+    pub login: LoginSettings,
     pub auth: Pop3Auth,
     pub timeout: Duration,
     pub allow_plaintext: bool,
@@ -143,12 +164,13 @@ pub struct EwsSettings {
     pub url: Option<String>,
     pub auth: EwsAuth,
     pub username: String,
-    pub password: SecretRef,
+    pub login: LoginSettings,
     pub folder: String,
     pub delete_type: DeleteType,
     pub impersonate: Option<String>,
     pub mailbox: Option<String>,
-    pub ca_file: Option<PathBuf>,
+    pub trust: Trust,
+    pub proxy: Option<ProxySettings>,
     pub timeout: Duration,
     pub allow_plaintext: bool,
 }
@@ -203,10 +225,11 @@ impl EwsSettings {
             url: self.url.clone(),
             auth: self.auth,
             username: self.username.clone(),
-            password: self.password.resolve()?,
+            login: self.login.login()?,
             folder: self.folder.clone(),
             delete_type: self.delete_type,
-            ca_file: self.ca_file.clone(),
+            trust: self.trust.clone(),
+            proxy: self.proxy.as_ref().map(ProxySettings::proxy).transpose()?,
             timeout: self.timeout,
             allow_plaintext: self.allow_plaintext,
             impersonate: self.impersonate.clone(),
@@ -220,9 +243,9 @@ impl Pop3Settings {
         Ok(Pop3Options {
             host: self.host.clone(),
             ports: self.ports.clone(),
-            ca_file: self.ca_file.clone(),
+            trust: self.trust.clone(),
             username: self.username.clone(),
-            password: self.password.resolve()?,
+            login: self.login.login()?,
             auth: self.auth,
             timeout: self.timeout,
             allow_plaintext: self.allow_plaintext,
@@ -236,9 +259,9 @@ impl ImapSettings {
             host: self.host.clone(),
             port: self.port,
             tls: self.tls,
-            ca_file: self.ca_file.clone(),
+            trust: self.trust.clone(),
             username: self.username.clone(),
-            password: self.password.resolve()?,
+            login: self.login.login()?,
             auth: self.auth,
             folders: self.folders.clone(),
             timeout: self.timeout,
@@ -332,6 +355,8 @@ fn find_among(explicit: Option<&Path>, env: Option<OsString>, places: &[PathBuf]
     })
 }
 
+#[cfg(test)]
+mod login_tests;
 #[cfg(test)]
 mod reference_tests;
 #[cfg(test)]

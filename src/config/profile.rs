@@ -5,18 +5,16 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
-use super::oauth2::oauth2;
+use super::login::{self, proxy, trust, trust_of_server};
 use super::raw::{Found, Table};
-use super::resolve::path;
 use super::secret::secret_ref;
-use super::{EwsSettings, ImapSettings, Pop3Settings, ProfileSettings, SourceSettings, keys, policies};
+use super::{EwsSettings, ImapSettings, LoginSettings, Pop3Settings, ProfileSettings, SourceSettings, keys, policies};
 use crate::agent::policies::Policies;
 use crate::base::units::{BadUnit, parse_duration};
 use crate::journal::DecodeOptions;
 use crate::net::TlsMode;
 use crate::net::oauth::Protocol;
 use crate::sources::ews::options::{DeleteType, EwsAuth};
-use crate::sources::imap::options::ImapAuth;
 use crate::sources::pop3::options::Pop3Auth;
 
 const NAME_MAX: usize = 64;
@@ -134,6 +132,10 @@ fn profile<'d>(
         let hint = "begin with `delete = false`, which leaves everything there; `delete = true` empties the mailbox of what is provably archived";
         table.doc().error(table.line(), table.path_of("delete"), what, hint);
     }
+    let refused_retry = duration("refused_retry", 60 * 60);
+    if refused_retry < Duration::from_secs(60) {
+        table.wrong("refused_retry", "is less than a minute", "\"60m\" keeps an account from being locked");
+    }
     let delete = table.boolean("delete");
     let delete_after = duration("delete_after", 0);
     let delete_excluded = table.boolean("delete_excluded").unwrap_or(false);
@@ -175,6 +177,7 @@ fn profile<'d>(
     let profile = ProfileSettings {
         name,
         every,
+        refused_retry,
         delete,
         delete_after,
         delete_excluded,
@@ -237,22 +240,20 @@ fn imap<'d>(table: &Table<'_, 'd>, folder: &Path) -> Option<(ImapSettings, Vec<F
     }
     let allow_plaintext = table.boolean("allow_plaintext").unwrap_or(false);
     refuse_plaintext(table, host.as_deref(), tls, allow_plaintext);
-    let auth =
-        table.choice("auth", &[("auto", ImapAuth::Auto), ("plain", ImapAuth::Plain), ("login", ImapAuth::Login)]);
+    let auth = login::imap_auth(table);
     let timeout = timeout(table);
-    no_tokens_yet(table, folder, Protocol::Imap);
     let username = username(table);
-    let password = secret_ref(table, "password", folder);
+    let login = login::login(table, login::imap_wants(auth), Protocol::Imap, folder);
     let folders = folders(table);
-    let ca_file = path(table, "ca_file", folder);
+    let trust = trust(table, tls, folder);
     let settings = ImapSettings {
         host: host?,
         port,
         tls,
-        ca_file,
+        trust,
         username: username?,
-        password: password?,
-        auth: auth.unwrap_or_default(),
+        login: login?,
+        auth,
         folders: folders.iter().map(|folder| folder.value.to_owned()).collect(),
         timeout,
         allow_plaintext,
@@ -268,17 +269,17 @@ fn pop3(table: &Table<'_, '_>, folder: &Path) -> Option<Pop3Settings> {
     let port = table.integer("port", 1..=65_535).map_or(usual_port, |port| port as u16);
     let allow_plaintext = table.boolean("allow_plaintext").unwrap_or(false);
     refuse_plaintext(table, host.as_deref(), tls, allow_plaintext);
-    let auth = table.choice("auth", &[("auto", Pop3Auth::Auto), ("plain", Pop3Auth::Plain), ("user", Pop3Auth::User)]);
-    let (timeout, ca_file) = (timeout(table), path(table, "ca_file", folder));
-    no_tokens_yet(table, folder, Protocol::Pop3);
-    let (username, password) = (username(table), secret_ref(table, "password", folder));
+    let auth = login::pop3_auth(table);
+    let (timeout, trust) = (timeout(table), trust(table, tls, folder));
+    let username = username(table);
+    let login = login::login(table, login::pop3_wants(auth), Protocol::Pop3, folder);
     Some(Pop3Settings {
         host: host?,
         ports: vec![(port, tls)],
-        ca_file,
+        trust,
         username: username?,
-        password: password?,
-        auth: auth.unwrap_or_default(),
+        login: login?,
+        auth,
         timeout,
         allow_plaintext,
     })
@@ -287,7 +288,7 @@ fn pop3(table: &Table<'_, '_>, folder: &Path) -> Option<Pop3Settings> {
 fn ews<'d>(table: &Table<'_, 'd>, folder: &Path) -> Option<(EwsSettings, Found<&'d str>)> {
     let allow_plaintext = table.boolean("allow_plaintext").unwrap_or(false);
     let url = if table.has("url") { Some(ews_url(table, allow_plaintext)?) } else { None };
-    let auth = table.choice("auth", &[("basic", EwsAuth::Basic), ("ntlm", EwsAuth::Ntlm)]).unwrap_or_default();
+    let auth = login::ews_auth(table);
     let delete_types =
         [("hard", DeleteType::Hard), ("soft", DeleteType::Soft), ("deleted_items", DeleteType::DeletedItems)];
     let delete_type = table.choice("delete_type", &delete_types).unwrap_or_default();
@@ -328,19 +329,33 @@ fn ews<'d>(table: &Table<'_, 'd>, folder: &Path) -> Option<(EwsSettings, Found<&
         let hint = "journal reports usually arrive in \"inbox\"; a folder of mail that is named so is \"msgfolderroot/Journal\"";
         table.wrong("folder", "\"journal\" is Outlook's diary", hint);
     }
-    let (timeout, ca_file) = (timeout(table), path(table, "ca_file", folder));
-    no_tokens_yet(table, folder, Protocol::Ews);
-    let password = secret_ref(table, "password", folder);
+    let timeout = timeout(table);
+    let is_plain = url.as_ref().is_some_and(|url| url.starts_with("http://"));
+    let trust = trust(table, if is_plain { TlsMode::None } else { TlsMode::Implicit }, folder);
+    if trust.fingerprint.is_some() && !table.has("url") {
+        table.missing(
+            "url",
+            "`tls_fingerprint` pins one server; the ones that Autodiscover asks have other certificates",
+        );
+    }
+    let proxy = proxy(table, folder);
+    if is_plain && table.has("proxy") {
+        let what =
+            "stands beside an http:// URL: the proxy, and whoever is behind it, could read the password and all mail";
+        table.wrong("proxy", what, "use https://, or leave `proxy` out");
+    }
+    let login = login::login(table, login::ews_wants(auth), Protocol::Ews, folder);
     let settings = EwsSettings {
         url,
         auth,
         username: username?,
-        password: password?,
+        login: login?,
         folder: name.to_owned(),
         delete_type,
         impersonate,
         mailbox,
-        ca_file,
+        trust,
+        proxy,
         timeout,
         allow_plaintext,
     };
@@ -372,7 +387,7 @@ fn gateway(table: &Table<'_, '_>, folder: &Path) -> Option<Pop3Settings> {
         Some(110) => vec![(110, TlsMode::StartTls)],
         Some(port) => vec![(port as u16, TlsMode::Implicit)],
     };
-    let ca_file = path(table, "ca_file", folder);
+    let trust = trust_of_server(table, folder);
     const ID: &str = "the ID of the mailbox as the gateway shows it: mailbox_id = \"mbx-…\"";
     if !table.has("mailbox_id") {
         table.missing("mailbox_id", ID);
@@ -382,21 +397,13 @@ fn gateway(table: &Table<'_, '_>, folder: &Path) -> Option<Pop3Settings> {
     Some(Pop3Settings {
         host: host?,
         ports,
-        ca_file,
+        trust,
         username: id?,
-        password: password?,
+        login: LoginSettings::Password(password?),
         auth: Pop3Auth::Auto,
         timeout: Duration::from_secs(300),
         allow_plaintext: false,
     })
-}
-
-/// The table is read and checked; the sources do not log in with it yet.
-fn no_tokens_yet(table: &Table<'_, '_>, folder: &Path, protocol: Protocol) {
-    if table.has("oauth2") {
-        let _ = oauth2(table, folder, protocol);
-        table.wrong("oauth2", "is not available in this version", "log in with a password");
-    }
 }
 
 fn tls_mode(table: &Table<'_, '_>) -> TlsMode {

@@ -14,7 +14,7 @@ fn uncommented(examples: &[&str]) -> String {
     let text = std::fs::read_to_string(folder().join("gatepost.toml")).unwrap();
     let key = |line: &str| -> Option<String> {
         let (key, _) = line.strip_prefix("# ")?.split_once(" = ")?;
-        let fits = key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        let fits = key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
         fits.then(|| {
             if examples.iter().any(|example| line[2..].starts_with(example)) {
                 String::new()
@@ -51,7 +51,8 @@ fn collect(prefix: &str, table: &toml::Table, found: &mut BTreeSet<String>) {
             // Values in the reference, not tables: `password = { env = … }`, pairs of domains, and of tokens what
             // stands in one line.
             toml::Value::Table(_)
-                if ["password", "client_secret", "refresh_token", "domain_aliases"].contains(&&**key) => {}
+                if ["password", "proxy_password", "client_secret", "refresh_token", "domain_aliases"]
+                    .contains(&&**key) => {}
             toml::Value::Table(_) if key == "oauth2" && prefix != "profile.imap" => {}
             toml::Value::Table(table) => collect(&path, table, found),
             toml::Value::Array(list) => {
@@ -85,6 +86,11 @@ fn the_reference_shows_the_defaults() {
         "csv = ",
         "domain_aliases = ",
         "ca_file = ",
+        "tls_fingerprint = ",
+        "client_certificate = ",
+        "client_key = ",
+        "proxy = ",
+        "proxy_password = ",
         "mailbox_id = ",
         "port = 995",
         "bind_dn = ",

@@ -314,14 +314,14 @@ fn is_env_name(name: &str) -> bool {
 }
 
 #[cfg(unix)]
-fn readable_by_others(path: &Path) -> bool {
+pub(super) fn readable_by_others(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     // A file that is not there, or not for us, is reported when the secret is needed.
     std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o044 != 0)
 }
 
 #[cfg(not(unix))]
-fn readable_by_others(_path: &Path) -> bool {
+pub(super) fn readable_by_others(_path: &Path) -> bool {
     false
 }
 

@@ -3,6 +3,8 @@
 //!
 //! Settings are taken apart field by field: a new one that is not shown does not compile.
 
+mod login;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -177,7 +179,7 @@ fn ldap(settings: &LdapSettings) -> Table {
         host,
         port,
         tls,
-        ca_file,
+        trust,
         // Fetched with the password; the settings' own `login` says where that is.
         login: _,
         base,
@@ -204,7 +206,7 @@ fn ldap(settings: &LdapSettings) -> Table {
     Out::default()
         .put("url", format!("{scheme}://{host}:{port}"))
         .put("starttls", starttls)
-        .put_some("ca_file", ca_file.as_deref().map(path))
+        .put_all(login::trust(trust))
         // Whoever reads this far was let through.
         .put("allow_plaintext", *tls == TlsMode::None)
         .put_some("bind_dn", login.as_ref().map(|(name, _)| name.clone()))
@@ -228,6 +230,7 @@ fn profile(settings: &ProfileSettings) -> Table {
     let ProfileSettings {
         name,
         every,
+        refused_retry,
         delete,
         delete_after,
         delete_excluded,
@@ -265,6 +268,7 @@ fn profile(settings: &ProfileSettings) -> Table {
     Out::default()
         .put("name", name.clone())
         .put("every", duration(*every))
+        .put("refused_retry", duration(*refused_retry))
         .put("delete", *delete)
         .put("delete_after", duration(*delete_after))
         .put("delete_excluded", *delete_excluded)
@@ -351,31 +355,23 @@ fn tls_word(tls: TlsMode) -> &'static str {
 }
 
 fn imap(settings: &ImapSettings) -> Table {
-    let ImapSettings {
-        host,
-        port,
-        tls,
-        ca_file,
-        username,
-        password,
-        auth,
-        folders,
-        timeout,
-        allow_plaintext,
-        sole_client,
-    } = settings;
+    let ImapSettings { host, port, tls, trust, username, login, auth, folders, timeout, allow_plaintext, sole_client } =
+        settings;
     let auth = match auth {
         ImapAuth::Auto => "auto",
         ImapAuth::Plain => "plain",
         ImapAuth::Login => "login",
+        ImapAuth::XOAuth2 => "xoauth2",
+        ImapAuth::OAuthBearer => "oauthbearer",
+        ImapAuth::External => "external",
     };
     Out::default()
         .put("host", host.clone())
         .put("port", i64::from(*port))
         .put("tls", tls_word(*tls))
-        .put_some("ca_file", ca_file.as_deref().map(path))
+        .put_all(login::trust(trust))
         .put("username", username.clone())
-        .put("password", secret(password))
+        .put_all(login::login(login))
         .put("auth", auth)
         .put("folders", words(folders))
         .put("timeout", duration(*timeout))
@@ -386,16 +382,16 @@ fn imap(settings: &ImapSettings) -> Table {
 
 /// With the table that it comes from: a MailStore Gateway is POP3 whose port may be one of two.
 fn pop3(settings: &Pop3Settings) -> (&'static str, Table) {
-    let Pop3Settings { host, ports, ca_file, username, password, auth, timeout, allow_plaintext } = settings;
+    let Pop3Settings { host, ports, trust, username, login, auth, timeout, allow_plaintext } = settings;
     let auth = match auth {
         Pop3Auth::Auto => "auto",
         Pop3Auth::Plain => "plain",
         Pop3Auth::User => "user",
+        Pop3Auth::XOAuth2 => "xoauth2",
+        Pop3Auth::OAuthBearer => "oauthbearer",
+        Pop3Auth::External => "external",
     };
-    let out = Out::default()
-        .put("host", host.clone())
-        .put_some("ca_file", ca_file.as_deref().map(path))
-        .put("password", secret(password));
+    let out = Out::default().put("host", host.clone()).put_all(login::trust(trust)).put_all(login::login(login));
     match ports.as_slice() {
         [(port, tls)] => {
             let out = out.put("port", i64::from(*port)).put("tls", tls_word(*tls)).put("username", username.clone());
@@ -411,18 +407,21 @@ fn ews(settings: &EwsSettings) -> Table {
         url,
         auth,
         username,
-        password,
+        login,
         folder,
         delete_type,
         impersonate,
         mailbox,
-        ca_file,
+        trust,
+        proxy,
         timeout,
         allow_plaintext,
     } = settings;
     let auth = match auth {
         EwsAuth::Basic => "basic",
         EwsAuth::Ntlm => "ntlm",
+        EwsAuth::OAuth2 => "oauth2",
+        EwsAuth::Negotiate => "negotiate",
     };
     let delete_type = match delete_type {
         DeleteType::Hard => "hard",
@@ -433,12 +432,13 @@ fn ews(settings: &EwsSettings) -> Table {
         .put_some("url", url.clone())
         .put("auth", auth)
         .put("username", username.clone())
-        .put("password", secret(password))
+        .put_all(login::login(login))
         .put("folder", folder.clone())
         .put("delete_type", delete_type)
         .put_some("impersonate", impersonate.clone())
         .put_some("mailbox", mailbox.clone())
-        .put_some("ca_file", ca_file.as_deref().map(path))
+        .put_all(login::trust(trust))
+        .put_all(login::proxy(proxy.as_ref()))
         .put("timeout", duration(*timeout))
         .put("allow_plaintext", *allow_plaintext)
         .0

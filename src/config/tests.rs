@@ -4,6 +4,7 @@ use super::*;
 use crate::agent::policies::{NonInternal, NotEnveloped, Scope, Selection, UnauthenticatedSender, UnknownInternal};
 use crate::base::address::Address;
 use crate::journal::{ClearText, ENVELOPE_HEADERS, Reporter};
+use crate::net::login::Login;
 use crate::people::PersonId;
 
 const MINIMAL: &str = r#"
@@ -62,15 +63,20 @@ fn defaults_are_as_documented() {
     let SourceSettings::Imap(imap) = &profile.source else { panic!("another source") };
     assert_eq!((imap.port, imap.tls, imap.auth), (993, TlsMode::Implicit, ImapAuth::Auto));
     assert_eq!((imap.folders.as_slice(), imap.timeout), (&["INBOX".to_owned()][..], Duration::from_secs(300)));
-    assert!(!imap.allow_plaintext && !imap.sole_client && imap.ca_file.is_none());
+    assert!(!imap.allow_plaintext && !imap.sole_client && imap.trust.ca_file.is_none());
     assert_eq!(settings.notices, Vec::<String>::new());
+}
+
+fn password_of(login: &Login) -> String {
+    let Login::Password(password) = login else { panic!("{login:?}") };
+    password.expose().to_owned()
 }
 
 fn the_password(settings: &Settings) -> String {
     match settings.profiles[0].source_options().unwrap() {
-        SourceOptions::Imap(options) => options.password.expose().to_owned(),
-        SourceOptions::Pop3(options) => options.password.expose().to_owned(),
-        SourceOptions::Ews(options) => options.password.expose().to_owned(),
+        SourceOptions::Imap(options) => password_of(&options.login),
+        SourceOptions::Pop3(options) => password_of(&options.login),
+        SourceOptions::Ews(options) => password_of(&options.login),
     }
 }
 
@@ -165,7 +171,7 @@ fn the_documented_shape_is_read_whole() {
     assert_eq!((anna.id.as_str(), anna.addresses.len()), ("anna@corp.example", 2));
     let SourceSettings::Imap(imap) = &settings.profiles[0].source else { panic!("another source") };
     assert_eq!((imap.host.as_str(), imap.port, imap.username.as_str()), ("::1", 143, "mbx-2a20"));
-    assert_eq!(imap.ca_file, Some(folder.join("private-ca.pem")));
+    assert_eq!(imap.trust.ca_file, Some(folder.join("private-ca.pem")));
     assert_eq!((imap.auth, imap.sole_client), (ImapAuth::Login, true));
     assert_eq!((settings.archive.pack_bytes_max, settings.archive.window_bytes), (64 << 20, 16 << 20));
 }
@@ -503,7 +509,8 @@ fn a_password_in_the_wrong_place_is_not_repeated() {
         let error = settings.profiles[0].source_options().unwrap_err().to_string();
         let SourceSettings::Imap(imap) = &settings.profiles[0].source else { panic!("another source") };
         assert!(error.contains(said), "{error}");
-        for text in [&error, &imap.password.place()] {
+        let super::LoginSettings::Password(password) = &imap.login else { panic!("another login") };
+        for text in [&error, &password.place()] {
             assert!(!text.contains("hunter2"), "{shape}: {text}");
         }
     }
@@ -528,7 +535,8 @@ fn a_password_comes_from_a_command_or_the_store() {
     let settings = loaded("secret = \"journal\"");
     assert_eq!(the_password(&settings), "hunter2");
     let SourceSettings::Imap(imap) = &settings.profiles[0].source else { panic!("another source") };
-    assert!(imap.password.place().starts_with("the secret journal in "), "{}", imap.password.place());
+    let super::LoginSettings::Password(password) = &imap.login else { panic!("another login") };
+    assert!(password.place().starts_with("the secret journal in "), "{}", password.place());
 }
 
 /// A variable that is named as the place of a secret, above or below, is not in a command's environment.

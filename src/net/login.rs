@@ -9,4 +9,8 @@ use crate::base::secret::Secret;
 pub enum Login {
     Password(Secret),
     Tokens(Arc<Tokens>),
+    /// Nothing is said: the client certificate of the TLS connection is the login.
+    Certificate,
+    /// The account that the program runs as.
+    Process,
 }

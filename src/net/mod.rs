@@ -2,7 +2,9 @@
 
 pub mod login;
 pub mod oauth;
+pub mod proxy;
 pub mod tls;
+pub mod trust;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 

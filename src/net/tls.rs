@@ -1,24 +1,33 @@
 //! TCP and TLS connections with time-outs.
 //!
 //! Certificates and host names are verified always; there is no switch to turn that off. A private
-//! authority is added with a PEM file, on top of the system's own.
+//! authority is added with a PEM file, on top of the system's own; a pin is looked at beside both ([`Trust`]).
 
 use std::error::Error as _;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use native_tls::{Certificate, Protocol, TlsConnector};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::trust::{Fingerprint, Trust};
 use super::{BoxTransport, TlsMode, clean};
 
 /// A connection that stands. With [`TlsMode::StartTls`] it is still unprotected: see [`handshake`].
 pub struct Connected {
     pub stream: BoxTransport,
     pub peer: SocketAddr,
+    /// The server's, in DER; `None` without TLS.
+    pub certificate: Option<Vec<u8>>,
+}
+
+/// A connection after its handshake; the certificate was verified, and is the pinned one where one is pinned.
+pub struct Secured {
+    pub stream: BoxTransport,
+    /// The server's, in DER.
+    pub certificate: Option<Vec<u8>>,
 }
 
 /// Why no connection could be made. `said` is the reason in the system's or the library's words.
@@ -39,6 +48,15 @@ pub enum NetError {
     Handshake { peer: String, said: String },
     #[error("the file of trusted authorities {} cannot be used: {said}", .path.display())]
     CaFile { path: PathBuf, said: String },
+    #[error("the client certificate {} cannot be used: {said}", .path.display())]
+    Identity { path: PathBuf, said: String },
+    /// Verified, and yet not the one that is configured.
+    #[error("the certificate of {peer} is not the pinned one: it is {}, and {pinned} is pinned", shown(*.seen))]
+    Pin { peer: String, seen: Option<Fingerprint>, pinned: Fingerprint },
+    #[error("the proxy {proxy} gives no tunnel to {target}: {said}")]
+    Proxy { proxy: String, target: String, said: String, is_login: bool, is_passing: bool },
+    #[error("the proxy {proxy} cannot be reached: {said}")]
+    ProxyUnreachable { proxy: String, said: String, is_passing: bool },
     #[error("TLS cannot be set up on this machine: {said}")]
     Setup { said: String },
 }
@@ -51,6 +69,10 @@ pub enum CertificateProblem {
     WrongName,
     Expired,
     Other,
+}
+
+fn shown(fingerprint: Option<Fingerprint>) -> String {
+    fingerprint.map_or_else(|| "not shown".to_owned(), |fingerprint| fingerprint.to_string())
 }
 
 impl CertificateProblem {
@@ -84,7 +106,9 @@ impl NetError {
         match self {
             NetError::Timeout { .. } | NetError::Unreachable { .. } | NetError::Refused { .. } => true,
             NetError::HostNotFound { .. } | NetError::Handshake { .. } => true,
-            NetError::Certificate { .. } | NetError::CaFile { .. } | NetError::Setup { .. } => false,
+            NetError::Proxy { is_passing, .. } | NetError::ProxyUnreachable { is_passing, .. } => *is_passing,
+            NetError::Certificate { .. } | NetError::Pin { .. } => false,
+            NetError::CaFile { .. } | NetError::Identity { .. } | NetError::Setup { .. } => false,
         }
     }
 
@@ -106,6 +130,17 @@ impl NetError {
                 "check that `port` and `tls` fit together: 993 with `implicit`, 143 with `starttls`"
             }
             NetError::CaFile { .. } => "it must hold one or more certificates in PEM form",
+            NetError::Identity { .. } => {
+                "`client_certificate` holds the certificate (and its chain) in PEM form, `client_key` its key without a \
+                 password, as PKCS #8: openssl pkcs8 -topk8 -nocrypt -in old.key -out new.key"
+            }
+            NetError::Pin { .. } => {
+                "nothing was sent. If the server has a new certificate, ask whoever renewed it for its fingerprint and \
+                 write that at `tls_fingerprint`; if nobody did, somebody stands between"
+            }
+            NetError::Proxy { is_login: true, .. } => "check the user in `proxy`, and `proxy_password`",
+            NetError::Proxy { .. } => "check `proxy`, and that it may lead to this server and port",
+            NetError::ProxyUnreachable { .. } => "check the host and port of `proxy`",
             NetError::Setup { .. } => return None,
         };
         Some(hint.to_owned())
@@ -117,16 +152,18 @@ pub async fn connect(
     host: &str,
     port: u16,
     mode: TlsMode,
-    ca_file: Option<&Path>,
+    trust: &Trust,
     limit: Duration,
 ) -> Result<Connected, NetError> {
     let (stream, peer) = tcp(host, port, limit).await?;
     let stream: BoxTransport = Box::new(stream);
-    let stream = match mode {
-        TlsMode::Implicit => handshake(stream, host, ca_file, limit).await?,
-        TlsMode::StartTls | TlsMode::None => stream,
-    };
-    Ok(Connected { stream, peer })
+    Ok(match mode {
+        TlsMode::Implicit => {
+            let Secured { stream, certificate } = handshake(stream, host, trust, limit).await?;
+            Connected { stream, peer, certificate }
+        }
+        TlsMode::StartTls | TlsMode::None => Connected { stream, peer, certificate: None },
+    })
 }
 
 /// The addresses of a host name.
@@ -165,17 +202,17 @@ pub async fn tcp(host: &str, port: u16, limit: Duration) -> Result<(TcpStream, S
     Err(failure.unwrap_or_else(|| NetError::HostNotFound { host: clean(host), said: "it has no address".into() }))
 }
 
-/// Makes a connection a TLS one, and checks that the other side is `host`.
-pub async fn handshake(
-    stream: BoxTransport,
-    host: &str,
-    ca_file: Option<&Path>,
-    limit: Duration,
-) -> Result<BoxTransport, NetError> {
-    let connector = tokio_native_tls::TlsConnector::from(connector(ca_file)?);
+/// Makes a connection a TLS one, and checks that the other side is `host`, and the pinned one.
+pub async fn handshake(stream: BoxTransport, host: &str, trust: &Trust, limit: Duration) -> Result<Secured, NetError> {
+    let connector = tokio_native_tls::TlsConnector::from(trust.connector()?);
     match timeout(limit, connector.connect(host, stream)).await {
         Err(_) => Err(NetError::Timeout { what: format!("the TLS handshake with {}", clean(host)), limit }),
-        Ok(Ok(stream)) => Ok(Box::new(stream)),
+        Ok(Ok(stream)) => {
+            let certificate = stream.get_ref().peer_certificate().ok().flatten();
+            let certificate = certificate.and_then(|certificate| certificate.to_der().ok());
+            trust.check_pin(host, certificate.as_deref())?;
+            Ok(Secured { stream: Box::new(stream), certificate })
+        }
         Ok(Err(error)) => {
             let said = clean(&error.to_string());
             match broken_off(&error) {
@@ -212,58 +249,11 @@ fn broken_off(error: &native_tls::Error) -> bool {
     error.to_string() == "unexpected EOF"
 }
 
-/// What makes TLS connections: the system's authorities, those of the file, TLS 1.2 and newer.
-pub fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, NetError> {
-    let mut builder = TlsConnector::builder();
-    builder.min_protocol_version(Some(Protocol::Tlsv12));
-    if let Some(path) = ca_file {
-        for certificate in authorities(path)? {
-            builder.add_root_certificate(certificate);
-        }
-    }
-    builder.build().map_err(|error| NetError::Setup { said: clean(&error.to_string()) })
-}
-
-/// The certificates of a PEM file, which may hold several and text between them.
-fn authorities(path: &Path) -> Result<Vec<Certificate>, NetError> {
-    const END: &str = "-----END CERTIFICATE-----";
-    let unusable = |said: String| NetError::CaFile { path: path.to_owned(), said };
-    let text = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
-    let text = String::from_utf8_lossy(&text);
-    let mut found = Vec::new();
-    for block in text.split_inclusive(END) {
-        let Some(start) = block.find("-----BEGIN CERTIFICATE-----") else { continue };
-        let certificate = Certificate::from_pem(&block.as_bytes()[start..])
-            .map_err(|error| unusable(format!("certificate {}: {}", found.len() + 1, clean(&error.to_string()))))?;
-        found.push(certificate);
-    }
-    if found.is_empty() {
-        return Err(unusable("no certificate in PEM form was found in it".into()));
-    }
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(5);
-
-    fn ca(name: &str) -> String {
-        let key = rcgen::KeyPair::generate().unwrap();
-        rcgen::CertificateParams::new(vec![name.into()]).unwrap().self_signed(&key).unwrap().pem()
-    }
-
-    #[test]
-    fn a_file_may_hold_several_authorities_and_text() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("ca.pem");
-        std::fs::write(&path, format!("# first\n{}\n# second\n{}", ca("a"), ca("b"))).unwrap();
-        assert_eq!(authorities(&path).unwrap().len(), 2);
-        std::fs::write(&path, "nothing here").unwrap();
-        assert!(matches!(authorities(&path), Err(NetError::CaFile { .. })));
-        assert!(matches!(authorities(&dir.path().join("none")), Err(NetError::CaFile { .. })));
-    }
 
     #[test]
     fn the_reason_is_found_in_what_the_library_says() {
@@ -288,11 +278,12 @@ mod tests {
     async fn a_server_that_hangs_up_or_stays_silent_is_not_a_certificate_problem() {
         let (client, server) = tokio::io::duplex(1024);
         drop(server);
-        let error = handshake(Box::new(client), "localhost", None, LIMIT).await.err().unwrap();
+        let error = handshake(Box::new(client), "localhost", &Trust::default(), LIMIT).await.err().unwrap();
         assert!(matches!(error, NetError::Handshake { .. }), "{error:?}");
 
         let (client, _server) = tokio::io::duplex(64 * 1024);
-        let error = handshake(Box::new(client), "localhost", None, Duration::from_millis(50)).await.err().unwrap();
+        let error =
+            handshake(Box::new(client), "localhost", &Trust::default(), Duration::from_millis(50)).await.err().unwrap();
         assert!(matches!(error, NetError::Timeout { .. }), "{error:?}");
     }
 }

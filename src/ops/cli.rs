@@ -62,6 +62,9 @@ enum Command {
         /// Look again at what policies excluded and the gateway still has: people may have been added
         #[arg(long)]
         excluded: bool,
+        /// Try also a login that was refused again and again and is to wait (`refused_retry`)
+        #[arg(long)]
+        retry_refused: bool,
         #[arg(long)]
         json: bool,
     },
@@ -353,8 +356,8 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Demo { dir } => demo::demo(dir),
         Command::Check { profile, json } => check::check(global, profile.as_deref(), json),
-        Command::Once { profile, dry_run, excluded, json } => {
-            once::once(global, &once::Args { profile, dry_run, excluded, json })
+        Command::Once { profile, dry_run, excluded, retry_refused, json } => {
+            once::once(global, &once::Args { profile, dry_run, excluded, retry_refused, json })
         }
         Command::Run => run::run(global),
         Command::Status { json } => status::status(global, json),

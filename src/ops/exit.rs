@@ -48,7 +48,7 @@ pub struct Failure {
     pub exit: Exit,
     pub what: String,
     pub hint: Option<String>,
-    /// The gateway wants a person (a refused login); asking again soon may do harm.
+    /// The login was refused; asking again soon may do harm.
     pub refused: bool,
 }
 
@@ -91,7 +91,7 @@ impl From<ArchiveError> for Failure {
 
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Failure {
-        let refused = error.retry == crate::sources::Retry::Operator;
+        let refused = error.refused_login;
         Failure { exit: of_source(&error), what: error.to_string(), hint: error.hint, refused }
     }
 }

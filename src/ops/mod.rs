@@ -6,6 +6,7 @@
 //! | [`exit`] | exit codes, and errors as a person reads them |
 //! | `wiring` | configuration → archive, agent, sources |
 //! | `once`, `run` | a cycle of every profile; the agent |
+//! | `login` | the way to the gateways, which knows what was refused before |
 //! | `demo` | the whole job on the embedded gateway |
 //! | `check`, `status`, `explain`, `people`, `reconcile` | looking at the gateway's and the agent's side |
 //! | `read`, `prove` | looking at the archive: list, show, export; verify, head, rebuild |
@@ -23,6 +24,7 @@ mod directory;
 pub mod exit;
 mod explain;
 mod logging;
+mod login;
 mod once;
 mod output;
 mod people;

@@ -7,19 +7,33 @@ use serde::Serialize;
 
 use super::directory::{Keeper, Known};
 use super::exit::{Exit, Failure, of_cycle};
+use super::login::{self, Closed, Entered, Gate};
 use super::output;
 use super::wiring::{self, Global, Running};
+use crate::agent::logins::Asked;
 use crate::agent::report::{Outcome, ProfileReport, ReportedError};
 use crate::agent::{CycleError, Profile, cycle, reconcile};
 use crate::archive::Catalogue;
 use crate::config::{ProfileSettings, Settings};
-use crate::sources::{AnySource, Intake, Source as _};
+use crate::sources::{Intake, Source as _};
 
 pub struct Args {
     pub profile: Option<String>,
     pub dry_run: bool,
     pub excluded: bool,
+    /// A login that was refused again and again is tried all the same.
+    pub retry_refused: bool,
     pub json: bool,
+}
+
+impl Args {
+    fn asked(&self) -> Asked {
+        match (self.retry_refused, &self.profile) {
+            (true, _) => Asked::ByForce,
+            (false, Some(_)) => Asked::ByName,
+            (false, None) => Asked::BySchedule,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -43,6 +57,7 @@ pub fn once(global: &Global, args: &Args) -> Result<Exit, Failure> {
     }
     let mut running = Running::start(&settings, global.create_archive, "once")?;
     running.look_at_excluded = args.excluded;
+    running.gate.asked = args.asked();
     for line in &running.mended {
         output::note(&format!("recovered: {line}"));
     }
@@ -100,13 +115,14 @@ pub async fn one(running: &Running, settings: &ProfileSettings, known: &Known) -
     let agent = &running.agent;
     let profile = Profile { look_at_excluded: running.look_at_excluded, ..wiring::profile(settings) };
     let connected = match &known.people {
-        Ok(people) => connect(settings).await.map(|source| (source, people)),
-        Err(failure) => Err(failure.clone()),
+        Ok(people) => running.gate.enter(settings).await.map(|entered| (entered, people)),
+        Err(failure) => Err(failure.clone().into()),
     };
     let (mut report, mut exit) = match connected {
-        Ok((mut source, people)) => {
-            let (report, error) = cycle::run(agent, &profile, people, &mut source).await;
+        Ok((Entered { mut source, ticket }, people)) => {
+            let (mut report, error) = cycle::run(agent, &profile, people, &mut source).await;
             source.close().await;
+            report.alarms.extend(running.gate.left(&ticket, error.as_ref()));
             let exit = match (&error, report.outcome) {
                 (Some(error), _) => of_cycle(error),
                 (None, Outcome::Attention) => Exit::Attention,
@@ -114,11 +130,11 @@ pub async fn one(running: &Running, settings: &ProfileSettings, known: &Known) -
             };
             (report, exit)
         }
-        Err(failure) => {
+        Err(Closed { failure, alarm, not_tried }) => {
             let error = ReportedError { what: failure.what, hint: failure.hint };
-            let refused = failure.refused;
             let mut report =
-                ProfileReport { name: profile.name.clone(), error: Some(error), refused, ..ProfileReport::default() };
+                ProfileReport { name: profile.name.clone(), error: Some(error), not_tried, ..ProfileReport::default() };
+            report.alarms.extend(alarm);
             report.finish();
             (report, failure.exit)
         }
@@ -151,11 +167,6 @@ async fn note_run(running: &Running, report: &mut ProfileReport) -> Result<(), c
     Ok(())
 }
 
-pub async fn connect(settings: &ProfileSettings) -> Result<AnySource, Failure> {
-    let options = settings.source_options()?;
-    Ok(AnySource::connect(&options).await?)
-}
-
 async fn rehearse(settings: &Settings, profiles: &[&ProfileSettings], args: &Args) -> Result<Exit, Failure> {
     let json = args.json;
     let layout = wiring::layout_of(&settings.archive);
@@ -165,6 +176,7 @@ async fn rehearse(settings: &Settings, profiles: &[&ProfileSettings], args: &Arg
     let intake = Intake::new(settings.archive.window_bytes, spool.path().to_owned());
     let mut exit = Exit::Ok;
     let mut reports = Vec::new();
+    let gate = Gate::of(settings, args.asked());
     for settings in profiles {
         let started = Instant::now();
         let profile = Profile { look_at_excluded: args.excluded, ..wiring::profile(settings) };
@@ -180,11 +192,12 @@ async fn rehearse(settings: &Settings, profiles: &[&ProfileSettings], args: &Arg
             }
         };
         let done: Result<ProfileReport, Failure> = async {
-            let mut source = connect(settings).await?.read_only();
+            let Entered { source, ticket } = gate.enter(settings).await?;
+            let mut source = source.read_only();
             let report =
                 reconcile::rehearse(&mut source, &profile, &people, catalogue.as_ref(), &intake, &mut tell).await;
             source.close().await;
-            report.map_err(|error: CycleError| Failure::from(error))
+            report.map_err(|error: CycleError| login::ended(&gate, &ticket, error))
         }
         .await;
         let mut report = match done {

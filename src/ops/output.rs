@@ -52,6 +52,11 @@ fn multiline(text: &str) -> String {
     text.lines().map(safe).collect::<Vec<_>>().join("\n")
 }
 
+/// A moment, in the host's time zone.
+pub fn time(at: jiff::Timestamp) -> String {
+    at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
+}
+
 /// Neutralises control characters, escape sequences and bidirectional overrides.
 pub fn safe(text: &str) -> String {
     text.chars()

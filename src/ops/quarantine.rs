@@ -10,10 +10,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::json;
 
-use super::exit::{Exit, Failure, of_cycle};
-use super::once::connect;
+use super::exit::{Exit, Failure};
+use super::login::{self, Entered};
 use super::output;
 use super::wiring::{self, Global, Running};
+use crate::agent::logins::Asked;
 use crate::agent::order::{Ordered, delete_quarantined};
 use crate::agent::retry::{Retried, retry as try_again};
 use crate::archive::{Attention, Catalogue, Disposition, ErrorKind, Provenance, Reader};
@@ -268,7 +269,8 @@ pub fn delete_on_gateway(global: &Global, items: &[u64], yes: bool, as_json: boo
     let mut failure = None;
     for (profile, sightings) in &orders {
         let ordered = runtime.block_on(async {
-            let mut source = connect(profile).await?;
+            // A person asks, and confirmed it.
+            let (gate, Entered { mut source, ticket }) = login::enter(&settings, profile, Asked::ByName).await?;
             if let (false, why) = (source.abilities().can_delete, &source.abilities().cannot_delete_because) {
                 let why = why.clone().unwrap_or_default();
                 source.close().await;
@@ -284,7 +286,7 @@ pub fn delete_on_gateway(global: &Global, items: &[u64], yes: bool, as_json: boo
             }
             let ordered = delete_quarantined(&running.agent, &mut source, sightings, &who).await;
             source.close().await;
-            ordered.map_err(|error| Failure { exit: of_cycle(&error), ..Failure::from(error) })
+            ordered.map_err(|error| login::ended(&gate, &ticket, error))
         });
         match ordered {
             Ok(ordered) => done.extend(ordered),

@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use super::exit::{Exit, Failure};
-use super::once;
+use super::login::{self, Entered};
 use super::output;
 use super::wiring::{self, Global};
+use crate::agent::logins::Asked;
 use crate::agent::reconcile;
 use crate::archive::Catalogue;
 use crate::sources::Source as _;
@@ -13,18 +14,20 @@ use crate::sources::Source as _;
 const SHOWN_MAX: usize = 20;
 
 pub fn reconcile(global: &Global, profile: Option<&str>, as_json: bool) -> Result<Exit, Failure> {
-    let settings = wiring::settings(global)?;
-    let profiles = wiring::chosen(&settings, profile)?;
-    let catalogue = Catalogue::of(&wiring::layout_of(&settings.archive))?;
+    let all = wiring::settings(global)?;
+    let profiles = wiring::chosen(&all, profile)?;
+    let catalogue = Catalogue::of(&wiring::layout_of(&all.archive))?;
     let now = jiff::Timestamp::now();
     let mut results = Vec::new();
     let runtime = wiring::runtime()?;
     runtime.block_on(async {
         for settings in profiles {
-            let mut source = once::connect(settings).await?.read_only();
+            let asked = if profile.is_some() { Asked::ByName } else { Asked::BySchedule };
+            let (gate, Entered { source, ticket }) = login::enter(&all, settings, asked).await?;
+            let mut source = source.read_only();
             let result = reconcile::reconcile(&mut source, &wiring::profile(settings), &catalogue, now).await;
             source.close().await;
-            results.push(result.map_err(Failure::from)?);
+            results.push(result.map_err(|error| login::ended(&gate, &ticket, error))?);
         }
         Ok::<(), Failure>(())
     })?;

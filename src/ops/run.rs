@@ -1,19 +1,12 @@
 //! `gatepost run`: the agent, until it is told to stop. Each profile has its own rhythm; one never overlaps
 //! itself.
 
-use std::time::Duration;
-
 use super::directory::{Keeper, Known};
 use super::exit::{Exit, Failure};
 use super::once;
 use super::output;
 use super::wiring::{self, Global, Running};
 use crate::config::{ProfileSettings, Settings};
-
-/// After this many refused logins in a row an account is asked only once in `REFUSED_RETRY`: trying on would
-/// lock it, and giving up would cost the mail.
-const REFUSED_MAX: u32 = 3;
-const REFUSED_RETRY: Duration = Duration::from_secs(60 * 60);
 
 pub fn run(global: &Global) -> Result<Exit, Failure> {
     with_a_thrifty_allocator();
@@ -70,7 +63,6 @@ async fn forever(running: &Running, settings: &Settings, keeper: &Keeper, profil
     // A cycle that took longer than the interval is followed by one, not by all those that were missed.
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut known: Option<Known> = None;
-    let mut refused = 0u32;
     loop {
         ticks.tick().await;
         match keeper.known(settings).await {
@@ -84,7 +76,7 @@ async fn forever(running: &Running, settings: &Settings, keeper: &Keeper, profil
             Err(failure) => tracing::error!(error = failure.what, "the people could not be read"),
         }
         let Some(known) = &known else { continue };
-        let (report, exit) = once::one(running, profile, known).await;
+        let (report, _) = once::one(running, profile, known).await;
         tracing::info!(
             profile = report.name,
             outcome = ?report.outcome,
@@ -106,15 +98,15 @@ async fn forever(running: &Running, settings: &Settings, keeper: &Keeper, profil
         }
         if let Some(error) = &report.error {
             let hint = error.hint.clone().unwrap_or_default();
-            tracing::error!(profile = report.name, error = output::safe(&error.what), hint, "cycle failed");
+            // The refusals themselves were errors; that there is a wait after them is none.
+            if report.not_tried {
+                tracing::info!(profile = report.name, why = output::safe(&error.what), "not tried");
+            } else {
+                tracing::error!(profile = report.name, error = output::safe(&error.what), hint, "cycle failed");
+            }
         }
         if let Some(error) = running.agent.archive.ended() {
             return error.into();
-        }
-        refused = if exit == Exit::Gateway && report.refused { refused + 1 } else { 0 };
-        if refused >= REFUSED_MAX && profile.every < REFUSED_RETRY {
-            tracing::error!(profile = report.name, refused, "the login is refused again and again; waiting an hour");
-            tokio::time::sleep(REFUSED_RETRY).await;
         }
     }
 }

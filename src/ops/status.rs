@@ -143,7 +143,7 @@ impl Archive {
 
 fn print(status: &Status) {
     let time = |time: Option<Timestamp>| match time {
-        Some(time) => time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
+        Some(time) => output::time(time),
         None => "never".to_owned(),
     };
     for profile in &status.profiles {

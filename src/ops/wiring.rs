@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::directory;
 use super::exit::Failure;
+use super::login::Gate;
+use crate::agent::logins::Asked;
 use crate::agent::policies::Policies;
 use crate::agent::rules::Rules;
 use crate::agent::{Agent, Profile};
@@ -53,6 +55,7 @@ pub struct Running {
     pub mended: Vec<String>,
     /// Cycles look again at what policies excluded.
     pub look_at_excluded: bool,
+    pub gate: Gate,
 }
 
 impl Running {
@@ -69,7 +72,8 @@ impl Running {
             holder: holder(command),
         })?;
         let agent = Agent::start(writer.handle(), &settings.archive.path, settings.archive.window_bytes, fs, clock)?;
-        Ok(Running { agent, writer, mended, look_at_excluded: false })
+        let gate = Gate::of(settings, Asked::BySchedule);
+        Ok(Running { agent, writer, mended, look_at_excluded: false, gate })
     }
 
     /// Commits what is open and gives the lock back.

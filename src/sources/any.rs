@@ -9,6 +9,8 @@ use super::imap::options::ImapOptions;
 use super::pop3::Pop3Source;
 use super::pop3::options::Pop3Options;
 use super::{Abilities, Deletion, Fetched, Finding, Intake, Listed, Opened, Source, SourceError};
+use crate::base::secret::Secret;
+use crate::net::login::Login;
 
 /// What a source is configured with.
 #[derive(Clone, Debug)]
@@ -16,6 +18,29 @@ pub enum SourceOptions {
     Imap(ImapOptions),
     Pop3(Pop3Options),
     Ews(EwsOptions),
+}
+
+impl SourceOptions {
+    /// The secret that is sent, where it is one that changes only by hand.
+    pub fn password(&self) -> Option<&Secret> {
+        let login = match self {
+            SourceOptions::Imap(options) => &options.login,
+            SourceOptions::Pop3(options) => &options.login,
+            SourceOptions::Ews(options) => &options.login,
+        };
+        match login {
+            Login::Password(password) => Some(password),
+            Login::Tokens(_) | Login::Certificate | Login::Process => None,
+        }
+    }
+
+    /// Whether [`AnySource::connect`] proves the login; else the first call does.
+    pub fn logs_in_at_once(&self) -> bool {
+        match self {
+            SourceOptions::Imap(_) | SourceOptions::Pop3(_) => true,
+            SourceOptions::Ews(_) => false,
+        }
+    }
 }
 
 // One a session; it is not moved about.

@@ -9,12 +9,9 @@ use crate::net::tls::NetError;
 /// A network failure always ends the session.
 pub(super) fn net_error(error: &NetError, what: impl Into<String>) -> SourceError {
     SourceError {
-        scope: Scope::Profile,
         retry: if error.is_passing() { Retry::Later } else { Retry::Operator },
-        what: what.into(),
-        answer: error.to_string(),
         hint: error.hint(),
-        no_space: false,
+        ..SourceError::new(Scope::Profile, what, error.to_string())
     }
 }
 
@@ -25,14 +22,7 @@ pub(super) fn operator(
     answer: impl Into<String>,
     hint: Option<&str>,
 ) -> SourceError {
-    SourceError {
-        scope,
-        retry: Retry::Operator,
-        what: what.into(),
-        answer: answer.into(),
-        hint: hint.map(str::to_owned),
-        no_space: false,
-    }
+    SourceError { retry: Retry::Operator, hint: hint.map(str::to_owned), ..SourceError::new(scope, what, answer) }
 }
 
 /// Whether passwords and mails would go readable over a network without that having been allowed.

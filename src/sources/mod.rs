@@ -16,6 +16,7 @@ mod any;
 pub mod ews;
 mod failure;
 pub mod imap;
+mod login;
 pub mod pop3;
 mod sink;
 
@@ -23,6 +24,7 @@ pub use any::{AnySource, SourceOptions};
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -240,6 +242,26 @@ pub struct SourceError {
     pub hint: Option<String>,
     /// It was this machine's disk that is full.
     pub no_space: bool,
+    /// The login itself was refused: to try on may lock the account.
+    pub refused_login: bool,
+    /// So long the server wants to be left alone.
+    pub wait: Option<Duration>,
+}
+
+impl SourceError {
+    /// One that time may mend; whoever knows more says so.
+    pub fn new(scope: Scope, what: impl Into<String>, answer: impl Into<String>) -> SourceError {
+        SourceError {
+            scope,
+            retry: Retry::Later,
+            what: what.into(),
+            answer: answer.into(),
+            hint: None,
+            no_space: false,
+            refused_login: false,
+            wait: None,
+        }
+    }
 }
 
 /// One line of `check`.

@@ -451,7 +451,7 @@ fn ntlm_is_bound_to_the_connection_and_to_its_certificate() {
         agent.password = "wrong".into();
         agent.run(&["once"]).is(3, &["does not accept the login", "nothing was deleted"]);
     }
-    let middle = Ews::start(Setup { tls: true, ntlm: true, wrong_binding: true });
+    let middle = Ews::start(Setup { tls: true, ntlm: true, wrong_binding: true, ..Setup::default() });
     middle.deliver(mails(80, 1));
     let of =
         format!("auth = \"ntlm\"\nca_file = {:?}\nusername = \"CORP\\\\journal\"", middle.ca_file.as_ref().unwrap());

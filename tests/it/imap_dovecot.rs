@@ -5,6 +5,8 @@ use std::time::Duration;
 use gatepost::base::bytes::{ByteSource as _, read_range};
 use gatepost::base::secret::Secret;
 use gatepost::net::TlsMode;
+use gatepost::net::login::Login;
+use gatepost::net::trust::Trust;
 use gatepost::sources::imap::ImapSource;
 use gatepost::sources::imap::options::{ImapAuth, ImapOptions};
 use gatepost::sources::{Body, Deletion, Fetched, Intake, Level, Listed, Retry, Scope, Source, SourceError};
@@ -18,9 +20,9 @@ fn options(dovecot: &Dovecot, tls: TlsMode) -> ImapOptions {
         host: "localhost".into(),
         port: if tls == TlsMode::Implicit { dovecot.imaps_port } else { dovecot.imap_port },
         tls,
-        ca_file: Some(dovecot.ca_file.clone()),
+        trust: Trust { ca_file: Some(dovecot.ca_file.clone()), ..Trust::default() },
         username: USER.into(),
-        password: Secret::new(PASSWORD.into()),
+        login: Login::Password(Secret::new(PASSWORD.into())),
         auth: ImapAuth::Auto,
         folders: vec!["INBOX".into()],
         timeout: Duration::from_secs(30),
@@ -111,7 +113,7 @@ async fn certificates_are_verified() {
     let Some(dovecot) = Dovecot::start(&Setup::default()) else { return };
     for tls in [TlsMode::Implicit, TlsMode::StartTls] {
         let good = options(&dovecot, tls);
-        let unknown = ImapOptions { ca_file: None, ..good.clone() };
+        let unknown = ImapOptions { trust: Trust::default(), ..good.clone() };
         let wrong_name = ImapOptions { host: "127.0.0.1".into(), ..good };
         for (options, word, hint) in [(unknown, "not trusted", "ca_file"), (wrong_name, "another name", "host")] {
             let error = ImapSource::connect(&options).await.err().unwrap();
@@ -155,7 +157,7 @@ async fn refused_logins_and_missing_folders_need_a_person() {
     for auth in [ImapAuth::Plain, ImapAuth::Login] {
         for password in ["wrong", "wröng \"\\", "a\r\nb"] {
             let password = Secret::new(password.into());
-            let wrong = ImapOptions { password, auth, ..options(&dovecot, TlsMode::None) };
+            let wrong = ImapOptions { login: Login::Password(password), auth, ..options(&dovecot, TlsMode::None) };
             let error = ImapSource::connect(&wrong).await.err().unwrap();
             assert_eq!((error.scope, error.retry), (Scope::Profile, Retry::Operator), "{error}");
             assert!(error.hint.unwrap().contains("password"));
@@ -442,7 +444,7 @@ async fn check_finds_what_is_right_and_what_is_not() {
     assert_eq!(line("folder Junk").level, Level::Warning);
     assert!(line("folder Junk").said.contains("not polled, holds 1 items"));
 
-    let wrong = ImapOptions { password: Secret::new("wrong".into()), ..good.clone() };
+    let wrong = ImapOptions { login: Login::Password(Secret::new("wrong".into())), ..good.clone() };
     let found = ImapSource::findings(&wrong).await;
     let last = found.last().unwrap();
     assert!(last.level == Level::Failed && last.what == "login" && last.hint.is_some(), "{last:?}");

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use gatepost::base::secret::Secret;
 use gatepost::net::TlsMode;
+use gatepost::net::trust::Trust;
 use gatepost::people::directory::{Entry, Roster, Terms};
 use gatepost::people::ldap::{self, Disabled, LdapError, LdapOptions};
 use gatepost::people::{People, PeopleOptions};
@@ -23,7 +24,7 @@ fn options(slapd: &Slapd, tls: TlsMode) -> LdapOptions {
         host: "localhost".into(),
         port: if tls == TlsMode::Implicit { slapd.ldaps_port } else { slapd.ldap_port },
         tls,
-        ca_file: Some(slapd.ca_file.clone()),
+        trust: Trust { ca_file: Some(slapd.ca_file.clone()), ..Trust::default() },
         login: Some((READER.into(), Secret::new(PASSWORD.into()))),
         ..LdapOptions::default()
     }
@@ -73,7 +74,7 @@ async fn people_come_over_every_protection() {
 async fn no_login_is_sent_where_the_protection_fails() {
     let Some(slapd) = Slapd::start(&three()) else { return };
     for tls in [TlsMode::Implicit, TlsMode::StartTls] {
-        let unknown = LdapOptions { ca_file: None, ..options(&slapd, tls) };
+        let unknown = LdapOptions { trust: Trust::default(), ..options(&slapd, tls) };
         let error = refused(&unknown).await;
         assert!(error.what.contains("certificate is not trusted"), "{error}");
         assert!(error.hint.unwrap().contains("ca_file"));

@@ -6,8 +6,8 @@ use oauth2::basic::{
 };
 use oauth2::http::{Request, header};
 use oauth2::{
-    AuthType, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, RefreshToken,
-    RequestTokenError, Scope, StandardRevocableToken, TokenResponse as _, TokenUrl,
+    AuthType, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpResponse, RefreshToken, RequestTokenError,
+    Scope, StandardRevocableToken, TokenResponse as _, TokenUrl,
 };
 use reqwest::Url;
 
@@ -157,7 +157,7 @@ async fn by_credentials(
     for (name, value) in assertion_fields(options, now)? {
         request = request.add_extra_param(name, value);
     }
-    Ok(request.request_async(&|request: HttpRequest| http.send(request)).await?)
+    Ok(request.request_async(http).await?)
 }
 
 async fn by_refresh(
@@ -171,7 +171,7 @@ async fn by_refresh(
     for (name, value) in assertion_fields(options, now)? {
         request = request.add_extra_param(name, value);
     }
-    Ok(request.request_async(&|request: HttpRequest| http.send(request)).await?)
+    Ok(request.request_async(http).await?)
 }
 
 /// The one grant that the library does not know (RFC 7523 §2.1).

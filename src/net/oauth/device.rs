@@ -93,7 +93,7 @@ async fn begin(
     for (name, value) in assertion_fields(options, clock.now())? {
         request = request.add_extra_param(name, value);
     }
-    let begun = request.request_async(&|request: HttpRequest| http.send(request)).await;
+    let begun = request.request_async(http).await;
     begun.map_err(|error| told(options, http, AskError::from(error)).0)
 }
 

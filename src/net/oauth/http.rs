@@ -4,18 +4,20 @@
 //! reader (a page, a throttle, a server that is down) never reaches the library that reads tokens.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use oauth2::http::{HeaderMap, Response, StatusCode, header};
-use oauth2::{HttpRequest, HttpResponse};
+use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 use reqwest::{Client, Proxy, Url};
 
 use super::error::WAIT_MAX;
 use super::{OAuth2Options, TokenError, TokenProblem};
 use crate::base::secret::Secret;
 use crate::net::tls::NetError;
+use crate::net::trust::Trust;
 use crate::net::{TlsMode, clean, tls};
 
 /// Tokens with hundreds of groups in them are some ten KiB.
@@ -105,8 +107,8 @@ pub(super) struct Http<'a> {
 impl<'a> Http<'a> {
     pub fn new(options: &'a OAuth2Options, now: Timestamp) -> Result<Http<'a>, Failure> {
         let setup = |text: String, hint: Option<String>| Failure::Connect { text, hint, is_passing: false };
-        let connector =
-            tls::connector(options.ca_file.as_deref()).map_err(|error| setup(error.to_string(), error.hint()))?;
+        let trust = Trust::with(options.ca_file.as_deref());
+        let connector = trust.connector().map_err(|error| setup(error.to_string(), error.hint()))?;
         let mut builder = Client::builder()
             .tls_backend_preconfigured(connector)
             .http1_only()
@@ -239,7 +241,19 @@ impl<'a> Http<'a> {
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let mode = if url.scheme() == "https" { TlsMode::Implicit } else { TlsMode::None };
         let port = url.port_or_known_default().unwrap_or(443);
-        tls::connect(host, port, mode, self.options.ca_file.as_deref(), self.options.timeout).await.map(drop)
+        let trust = Trust::with(self.options.ca_file.as_deref());
+        tls::connect(host, port, mode, &trust, self.options.timeout).await.map(drop)
+    }
+}
+
+/// Under one name and not as a closure: sessions wait for tokens wherever they are, and the compiler sees that they may
+/// only where this future's type does not depend on what a closure borrows.
+impl<'c> AsyncHttpClient<'c> for Http<'_> {
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, Failure>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.send(request))
     }
 }
 

@@ -11,7 +11,6 @@ mod wire;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ldap3::controls::{Control, ControlType, MakeCritical as _, PagedResults, RawControl};
@@ -19,6 +18,7 @@ use ldap3::{Ldap, LdapConnAsync, LdapResult, Scope, SearchOptions};
 
 use crate::base::secret::Secret;
 use crate::net::tls::{self, NetError};
+use crate::net::trust::Trust;
 use crate::net::{TlsMode, clean};
 use crate::people::directory::Entry;
 use entry::Object;
@@ -48,7 +48,7 @@ pub struct LdapOptions {
     pub host: String,
     pub port: u16,
     pub tls: TlsMode,
-    pub ca_file: Option<PathBuf>,
+    pub trust: Trust,
     /// `None`: anonymous.
     pub login: Option<(String, Secret)>,
     /// Where people are looked for; empty: the directory's own naming contexts.
@@ -75,7 +75,7 @@ impl Default for LdapOptions {
             host: "localhost".into(),
             port: 636,
             tls: TlsMode::Implicit,
-            ca_file: None,
+            trust: Trust::default(),
             login: None,
             base: Vec::new(),
             filter: FILTER.into(),
@@ -204,8 +204,8 @@ impl<'a> Directory<'a> {
     async fn open(options: &'a LdapOptions) -> Result<Directory<'a>, LdapError> {
         let source = options.source();
         let limit = options.timeout;
-        let ca_file = options.ca_file.as_deref();
-        let connected = tls::connect(&options.host, options.port, options.tls, ca_file, limit).await;
+        let trust = &options.trust;
+        let connected = tls::connect(&options.host, options.port, options.tls, trust, limit).await;
         let mut stream = connected.map_err(|error| unreachable(&source, &error))?.stream;
         if options.tls == TlsMode::StartTls {
             wire::start_tls(&mut stream).await.map_err(|said| {
@@ -214,8 +214,8 @@ impl<'a> Directory<'a> {
                     "without TLS nothing is sent: let the server offer StartTLS, or use ldaps:// in `url`",
                 )
             })?;
-            let shaken = tls::handshake(stream, &options.host, ca_file, limit).await;
-            stream = shaken.map_err(|error| unreachable(&source, &error))?;
+            let shaken = tls::handshake(stream, &options.host, trust, limit).await;
+            stream = shaken.map_err(|error| unreachable(&source, &error))?.stream;
         }
         let no_session = |said: String| LdapError::new(format!("no session with the directory {source}: {said}"), "");
         let guarded = wire::guard(stream).await.map_err(|error| no_session(error.to_string()))?;

@@ -3,9 +3,11 @@
 //!
 //! Must: only https is asked and only https is believed; the certificate is verified before credentials go out.
 
+use hyper::StatusCode;
+use hyper::header::LOCATION;
 use quick_xml::Reader;
 use quick_xml::events::Event;
-use reqwest::{StatusCode, Url};
+use reqwest::Url;
 
 use super::failure::Failure;
 use super::http::{Http, parse_url};
@@ -50,7 +52,7 @@ async fn discover(bases: &[Url], address: &str, options: &EwsOptions) -> Result<
         match pox(base, address, options).await {
             Ok(url) => return Ok(url),
             // A second try with the same password would count towards a lock.
-            Err(failure @ Failure::Login { .. }) => return Err(failure.into_error(WHAT)),
+            Err(failure @ (Failure::Login { .. } | Failure::Token(_))) => return Err(failure.into_error(WHAT)),
             Err(failure) => said.push(format!("{}: {failure}", base.host_str().unwrap_or_default())),
         }
     }
@@ -73,19 +75,19 @@ async fn json(base: &Url, address: &str, options: &EwsOptions) -> Result<Url, Fa
     ]);
     url.set_query(Some("Protocol=EWS"));
     for _ in 0..REDIRECTS_MAX {
-        let http = Http::connect(secure(&url)?, options).await?;
+        let mut http = Http::connect(secure(&url)?, options).await?;
         let response = http.get().await?;
         let status = response.status();
         if status.is_redirection() {
-            let to = response.headers().get(reqwest::header::LOCATION).and_then(|to| to.to_str().ok());
+            let to = response.header(LOCATION);
             url = to.and_then(|to| url.join(to).ok()).ok_or_else(|| wrong("a redirection to nowhere"))?;
             continue;
         }
         if status != StatusCode::OK {
             return Err(Failure::Http { status: status.as_u16(), text: String::new(), wait: None });
         }
-        let answer: serde_json::Value =
-            serde_json::from_slice(&whole(response).await?).map_err(|error| wrong(&error.to_string()))?;
+        let answer: serde_json::Value = serde_json::from_slice(&response.body(ANSWER_BYTES_MAX).await?)
+            .map_err(|error| wrong(&error.to_string()))?;
         let found = answer["Url"].as_str().ok_or_else(|| wrong("no Url in the answer"))?;
         return believed(found);
     }
@@ -107,7 +109,7 @@ async fn pox(base: &Url, address: &str, options: &EwsOptions) -> Result<Url, Fai
         let response = http.post_any(&request).await?;
         let status = response.status();
         if status.is_redirection() {
-            let to = response.headers().get(reqwest::header::LOCATION).and_then(|to| to.to_str().ok());
+            let to = response.header(LOCATION);
             url = to.and_then(|to| url.join(to).ok()).ok_or_else(|| wrong("a redirection to nowhere"))?;
             continue;
         }
@@ -116,7 +118,7 @@ async fn pox(base: &Url, address: &str, options: &EwsOptions) -> Result<Url, Fai
             StatusCode::UNAUTHORIZED => return Err(Failure::Login { text: String::new(), proven: false }),
             _ => return Err(Failure::Http { status: status.as_u16(), text: String::new(), wait: None }),
         }
-        let page = whole(response).await?;
+        let page = response.body(ANSWER_BYTES_MAX).await?;
         match read_pox(&String::from_utf8_lossy(&page)).map_err(|error| wrong(&error))? {
             Pox::Ews(found) => return believed(&found),
             Pox::RedirectUrl(to) => url = Url::parse(&to).map_err(|error| wrong(&error.to_string()))?,
@@ -140,17 +142,6 @@ fn believed(found: &str) -> Result<Url, Failure> {
     let url = parse_url(found.trim()).map_err(|why| Failure::protocol(format!("Autodiscover: {why}")))?;
     secure(&url)?;
     Ok(url)
-}
-
-async fn whole(mut response: reqwest::Response) -> Result<Vec<u8>, Failure> {
-    let mut page = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|_| Failure::Eof)? {
-        page.extend_from_slice(&chunk);
-        if page.len() > ANSWER_BYTES_MAX {
-            return Err(Failure::protocol("Autodiscover: the answer has no end"));
-        }
-    }
-    Ok(page)
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -21,9 +21,15 @@ async fn look(options: &EwsOptions, found: &mut Vec<Finding>) -> Result<(), Find
     }
     let source = EwsSource::connect_to(&url, options).await.map_err(|error| failed("connection", &error))?;
     let peer = source.client.peer();
-    found.push(ok("connection", format!("{peer} accepts connections")));
+    found.push(ok(
+        "connection",
+        match &options.proxy {
+            Some(proxy) => format!("the proxy {} gives a tunnel to the server", proxy.name()),
+            None => format!("{peer} accepts connections"),
+        },
+    ));
     found.push(match url.scheme() {
-        "https" => ok("TLS", "protected from the first byte, certificate verified".into()),
+        "https" => ok("TLS", format!("protected from the first byte, {}", options.trust.verified())),
         _ if peer.ip().to_canonical().is_loopback() => ok("TLS", "none, on this machine only".into()),
         _ => Finding {
             level: Level::Warning,
@@ -39,6 +45,8 @@ async fn look(options: &EwsOptions, found: &mut Vec<Finding>) -> Result<(), Find
     let how = match options.auth {
         EwsAuth::Basic => "Basic",
         EwsAuth::Ntlm => "NTLM",
+        EwsAuth::OAuth2 => "OAuth2",
+        EwsAuth::Negotiate => "Negotiate",
     };
     let version = source.client.server.as_deref().unwrap_or("unknown");
     found.push(ok("login", format!("logged in as {} ({how}), server version {version}", clean(&options.username))));

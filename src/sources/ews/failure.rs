@@ -15,6 +15,9 @@ pub(super) enum Failure {
     /// `proven`: the same login was accepted before in this session.
     #[error("the server does not accept the login{}{text}", if .text.is_empty() { "" } else { ": " })]
     Login { text: String, proven: bool },
+    /// A token that is not to be had, or not taken.
+    #[error("{0}")]
+    Token(Box<SourceError>),
     #[error("{text}")]
     Connect { text: String, hint: Option<String>, is_passing: bool },
     #[error("the server closed the connection in the middle of its answer")]
@@ -123,6 +126,7 @@ impl Failure {
             Failure::Login { .. } => Kind::Operator,
             Failure::Http { .. }
             | Failure::Connect { .. }
+            | Failure::Token(_)
             | Failure::Eof
             | Failure::Io(_)
             | Failure::Silent(_)
@@ -148,6 +152,9 @@ impl Failure {
 
     pub fn into_error(self, what: impl Into<String>) -> SourceError {
         const NEXT_RUN: &str = "the next run goes on where this one stopped; if it happens again, see the server's log";
+        if let Failure::Token(error) = self {
+            return *error;
+        }
         let answer = self.to_string();
         let mut scope = Scope::Profile;
         let (retry, hint): (Retry, Option<String>) = match &self {
@@ -183,7 +190,7 @@ impl Failure {
             Failure::Connect { hint, is_passing, .. } => {
                 (if *is_passing { Retry::Later } else { Retry::Operator }, hint.clone())
             }
-            Failure::Http { .. } | Failure::Eof | Failure::Io(_) | Failure::Stopped => {
+            Failure::Http { .. } | Failure::Eof | Failure::Io(_) | Failure::Stopped | Failure::Token(_) => {
                 (Retry::Later, Some(NEXT_RUN.into()))
             }
             Failure::Silent(_) => {
@@ -203,7 +210,9 @@ impl Failure {
             ),
         };
         let no_space = matches!(self, Failure::NoSpace(_));
-        SourceError { scope, retry, what: what.into(), answer, hint, no_space }
+        let refused_login = matches!(self, Failure::Login { proven: false, .. });
+        let wait = self.hint();
+        SourceError { retry, hint, no_space, refused_login, wait, ..SourceError::new(scope, what, answer) }
     }
 }
 

@@ -11,6 +11,7 @@ use tracing::subscriber::{NoSubscriber, with_default};
 
 use super::failure::Failure;
 use super::options::EwsOptions;
+use crate::base::secret::Secret;
 
 pub(super) struct Handshake {
     ntlm: Ntlm,
@@ -19,9 +20,15 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    pub fn new(options: &EwsOptions, url: &reqwest::Url) -> Result<Handshake, Failure> {
+    /// `certificate` is the server's, in DER.
+    pub fn new(
+        options: &EwsOptions,
+        url: &reqwest::Url,
+        password: &Secret,
+        certificate: Option<&[u8]>,
+    ) -> Result<Handshake, Failure> {
         let username = Username::parse(&options.username).map_err(failed)?;
-        let password = options.password.expose().to_owned().into();
+        let password = password.expose().to_owned().into();
         let identity = AuthIdentity { username, password };
         let mut ntlm = Ntlm::new();
         // The library traces what it is given, the password among it.
@@ -29,27 +36,20 @@ impl Handshake {
             let request = ntlm.acquire_credentials_handle().with_credential_use(CredentialUse::Outbound);
             request.with_auth_data(&identity).execute(&mut ntlm).map(|acquired| acquired.credentials_handle)
         });
+        if let Some(certificate) = certificate {
+            ntlm.set_channel_bindings(&binding(certificate));
+        }
         let target = format!("HTTP/{}", url.host_str().unwrap_or_default());
         Ok(Handshake { ntlm, credentials: credentials.map_err(failed)?, target })
     }
 
-    pub fn first(&mut self) -> Result<String, Failure> {
-        self.step(Vec::new())
+    /// `challenge`: what the server said to the step before.
+    pub fn step(&mut self, challenge: Option<&str>) -> Result<String, Failure> {
+        let input = STANDARD.decode(challenge.unwrap_or_default());
+        self.step_with(input.map_err(|_| Failure::protocol("the server's NTLM challenge is no base64"))?)
     }
 
-    /// Before [`Handshake::answer`]: `certificate` is the server's, in DER.
-    pub fn bind_to(&mut self, certificate: &[u8]) {
-        let mut token = b"tls-server-end-point:".to_vec();
-        token.extend_from_slice(&end_point(certificate));
-        self.ntlm.set_channel_bindings(&token);
-    }
-
-    pub fn answer(&mut self, challenge: &str) -> Result<String, Failure> {
-        let challenge = STANDARD.decode(challenge);
-        self.step(challenge.map_err(|_| Failure::protocol("the server's NTLM challenge is no base64"))?)
-    }
-
-    fn step(&mut self, input: Vec<u8>) -> Result<String, Failure> {
+    fn step_with(&mut self, input: Vec<u8>) -> Result<String, Failure> {
         let mut input = vec![SecurityBuffer::new(input, BufferType::Token)];
         let mut output = vec![SecurityBuffer::new(Vec::new(), BufferType::Token)];
         let is_first = input[0].buffer.is_empty();
@@ -74,6 +74,13 @@ impl Handshake {
 
 fn failed(error: impl std::fmt::Display) -> Failure {
     Failure::Login { text: crate::net::clean(&error.to_string()), proven: false }
+}
+
+/// What binds a login to the TLS connection that it is made on.
+pub(super) fn binding(certificate: &[u8]) -> Vec<u8> {
+    let mut token = b"tls-server-end-point:".to_vec();
+    token.extend_from_slice(&end_point(certificate));
+    token
 }
 
 /// `tls-server-end-point`: the certificate's digest, by the hash of its own signature where that is better than SHA-256.

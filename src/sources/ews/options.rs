@@ -1,9 +1,10 @@
 //! What an EWS gateway is configured with.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::base::secret::Secret;
+use crate::net::login::Login;
+use crate::net::proxy::Proxy;
+use crate::net::trust::Trust;
 
 #[derive(Clone, Debug)]
 pub struct EwsOptions {
@@ -12,12 +13,13 @@ pub struct EwsOptions {
     pub auth: EwsAuth,
     /// `user@domain` or `DOMAIN\user`.
     pub username: String,
-    pub password: Secret,
+    pub login: Login,
     /// `inbox`, another name of the schema's, or a path.
     pub folder: String,
     pub delete_type: DeleteType,
-    /// A PEM file with additional trusted authorities.
-    pub ca_file: Option<PathBuf>,
+    pub trust: Trust,
+    /// Asked for a tunnel to the server; only for `https://`.
+    pub proxy: Option<Proxy>,
     /// Longest silence of the server within one read, and longest time to connect.
     pub timeout: Duration,
     /// `http://` to a host that is not loopback.
@@ -33,6 +35,10 @@ pub enum EwsAuth {
     #[default]
     Basic,
     Ntlm,
+    /// A bearer token.
+    OAuth2,
+    /// The identity that the program runs as; on Windows only.
+    Negotiate,
 }
 
 /// What a deletion does on the server.

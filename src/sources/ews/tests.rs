@@ -9,6 +9,8 @@ use super::sink_for_tests;
 use super::soap::{FolderRef, Request, Version};
 use crate::base::bytes::ByteSource as _;
 use crate::base::secret::Secret;
+use crate::net::login::Login;
+use crate::net::trust::Trust;
 use crate::sources::Intake;
 
 fn options() -> EwsOptions {
@@ -16,10 +18,11 @@ fn options() -> EwsOptions {
         url: Some("https://mail.corp.example/EWS/Exchange.asmx".into()),
         auth: EwsAuth::Basic,
         username: "journal@corp.example".into(),
-        password: Secret::new("secret".into()),
+        login: Login::Password(Secret::new("secret".into())),
         folder: "inbox".into(),
         delete_type: DeleteType::Hard,
-        ca_file: None,
+        trust: Trust::default(),
+        proxy: None,
         timeout: Duration::from_secs(60),
         allow_plaintext: false,
         impersonate: None,

@@ -33,8 +33,8 @@ async fn look(options: &ImapOptions, found: &mut Vec<Finding>) -> Result<(), Fin
 
     let (greeted, _) = connect::connect(options).await.map_err(|error| failed("TLS", &error))?;
     found.push(match options.tls {
-        TlsMode::Implicit => ok("TLS", "protected from the first byte, certificate verified".into()),
-        TlsMode::StartTls => ok("TLS", "protected with STARTTLS, certificate verified".into()),
+        TlsMode::Implicit => ok("TLS", format!("protected from the first byte, {}", options.trust.verified())),
+        TlsMode::StartTls => ok("TLS", format!("protected with STARTTLS, {}", options.trust.verified())),
         TlsMode::None if peer.ip().is_loopback() => ok("TLS", "none, on this machine only".into()),
         TlsMode::None => Finding {
             level: Level::Warning,
@@ -43,9 +43,12 @@ async fn look(options: &ImapOptions, found: &mut Vec<Finding>) -> Result<(), Fin
             hint: Some("use `tls = \"implicit\"` or `\"starttls\"`".into()),
         },
     });
-    let logged_in = connect::log_in(greeted, options).await.map_err(|error| failed("login", &error))?;
+    // A session that looked at TLS only is ended: what follows is what a run does, a replaced token included.
+    drop(greeted);
+    let (logged_in, _) = connect::session(options).await.map_err(|error| failed("login", &error))?;
+    let way = logged_in.way;
     let mut source = ImapSource::new(logged_in, Some(peer), options);
-    found.push(ok("login", format!("logged in as {}", clean(&options.username))));
+    found.push(ok("login", format!("logged in as {} ({way})", clean(&options.username))));
 
     let can = source.abilities();
     found.push(match &can.cannot_delete_because {

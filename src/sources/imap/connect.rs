@@ -7,8 +7,6 @@
 use std::net::SocketAddr;
 
 use async_imap::imap_proto::{Response, ResponseCode, Status};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::capabilities::Capabilities;
@@ -17,7 +15,11 @@ use super::options::{ImapAuth, ImapOptions};
 use super::wire::{Answer, Done, Failure, Wire, protocol};
 use crate::net::{BoxTransport, TlsMode, clean, tls};
 use crate::sources::failure::{exposed, exposes, net_error, operator};
+use crate::sources::login::{self, Credential, Mechanism, Target, TokenStatus, explain, token_mechanism};
 use crate::sources::{Retry, Scope, SourceError};
+
+/// A longer message waits for the server's `+`: servers bound the length of a command (Exchange: 10,240 bytes).
+const INITIAL_BYTES_MAX: usize = 8000;
 
 /// A session before its login.
 pub(super) struct Greeted {
@@ -31,11 +33,29 @@ pub(super) struct LoggedIn {
     pub wire: Wire,
     pub greeting: String,
     pub capabilities: Capabilities,
+    /// How it was logged in.
+    pub way: &'static str,
+}
+
+/// Connects and logs in; once more where a token was refused and another is to be had.
+pub(super) async fn session(options: &ImapOptions) -> Result<(LoggedIn, SocketAddr), SourceError> {
+    let at_hand = login::first(&options.login, &options.username).await?;
+    let refused = match session_with(options, &at_hand).await {
+        Ok(session) => return Ok(session),
+        Err(refused) => refused,
+    };
+    let another = login::second(&options.login, &options.username, &at_hand, refused).await?;
+    session_with(options, &another).await
+}
+
+async fn session_with(options: &ImapOptions, credential: &Credential) -> Result<(LoggedIn, SocketAddr), SourceError> {
+    let (greeted, peer) = connect(options).await?;
+    Ok((log_in(greeted, options, credential).await?, peer))
 }
 
 pub(super) async fn connect(options: &ImapOptions) -> Result<(Greeted, SocketAddr), SourceError> {
     let what = format!("connecting to {}:{}", clean(&options.host), options.port);
-    let connected = tls::connect(&options.host, options.port, options.tls, options.ca_file.as_deref(), options.timeout)
+    let connected = tls::connect(&options.host, options.port, options.tls, &options.trust, options.timeout)
         .await
         .map_err(|error| net_error(&error, &what))?;
     let peer = connected.peer;
@@ -71,11 +91,11 @@ pub(super) async fn greet(stream: BoxTransport, options: &ImapOptions) -> Result
         let answer = "the server sent more than its answer before the handshake";
         return Err(operator(Scope::Profile, what, answer, Some("somebody may be tampering with the connection")));
     }
-    let stream = tls::handshake(wire.into_inner(), &options.host, options.ca_file.as_deref(), options.timeout)
+    let secured = tls::handshake(wire.into_inner(), &options.host, &options.trust, options.timeout)
         .await
         .map_err(|error| net_error(&error, what))?;
     // What was offered before the handshake is not believed after it.
-    Ok(Greeted { wire: Wire::new(stream, options.timeout), greeting, capabilities: None })
+    Ok(Greeted { wire: Wire::new(secured.stream, options.timeout), greeting, capabilities: None })
 }
 
 async fn read_greeting(wire: &mut Wire) -> Result<(String, Option<Capabilities>), Failure> {
@@ -114,44 +134,67 @@ async fn ask_capabilities(wire: &mut Wire) -> Result<Capabilities, SourceError> 
     Ok(found.or(done.capabilities).unwrap_or_default())
 }
 
+/// What is said at the login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Sasl(Mechanism),
+    /// The command LOGIN.
+    Login,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Way::Sasl(mechanism) => mechanism.name(),
+            Way::Login => "LOGIN",
+        }
+    }
+}
+
 /// Logs in. Only one way is tried: a second attempt with the same password counts twice at a server
 /// that locks accounts.
-pub(super) async fn log_in(greeted: Greeted, options: &ImapOptions) -> Result<LoggedIn, SourceError> {
+pub(super) async fn log_in(
+    greeted: Greeted,
+    options: &ImapOptions,
+    credential: &Credential,
+) -> Result<LoggedIn, SourceError> {
     let what = format!("logging in as {}", clean(&options.username));
     let Greeted { mut wire, greeting, capabilities } = greeted;
     let offered = match capabilities {
         Some(capabilities) => capabilities,
         None => ask_capabilities(&mut wire).await?,
     };
-    let (user, password) = (options.username.as_str(), options.password.expose());
-    if user.contains('\0') || password.contains('\0') {
-        return Err(operator(Scope::Profile, what, "a NUL character cannot be sent", None));
+    let way = choose(options.auth, credential, &offered)
+        .map_err(|(answer, hint)| operator(Scope::Profile, what.as_str(), answer, Some(hint)))?;
+    let user = options.username.as_str();
+    let unfit = |text: &str| text.contains(['\0', '\x01']);
+    if unfit(user)
+        || matches!(credential, Credential::Password(secret) | Credential::Token(secret) if unfit(secret.expose()))
+    {
+        return Err(operator(Scope::Profile, what, "a control character in it cannot be sent", None));
     }
-    let plain_offered = offered.has("AUTH=PLAIN");
-    let refuse = |answer: &str, hint: &str| Err(operator(Scope::Profile, what.as_str(), answer, Some(hint)));
-    let with_plain = match options.auth {
-        ImapAuth::Auto => plain_offered,
-        ImapAuth::Plain if !plain_offered => {
-            return refuse("the server does not offer AUTHENTICATE PLAIN", "try `auth = \"login\"`, or TLS");
+    let mut told = None;
+    let result = match (way, credential) {
+        (Way::Sasl(mechanism), _) => {
+            let target = Target { host: &options.host, port: options.port };
+            let Some(message) = mechanism.message(target, user, credential) else {
+                return Err(operator(Scope::Profile, what, format!("{} cannot say it", mechanism.name()), None));
+            };
+            authenticate(&mut wire, mechanism, &message, offered.has("SASL-IR"), &mut told).await
         }
-        ImapAuth::Plain => true,
-        ImapAuth::Login => false,
-    };
-    if !with_plain && offered.has("LOGINDISABLED") {
-        return refuse(
-            "the server takes no password on this connection (LOGINDISABLED)",
-            "it usually wants TLS: `tls = \"starttls\"` or `\"implicit\"`",
-        );
-    }
-    let result = match with_plain {
-        true => authenticate_plain(&mut wire, user, password, offered.has("SASL-IR")).await,
-        false => login(&mut wire, user, password).await,
+        (Way::Login, Credential::Password(password)) => login(&mut wire, user, password.expose()).await,
+        (Way::Login, Credential::Token(_) | Credential::Certificate) => {
+            return Err(operator(Scope::Profile, what, "LOGIN takes a password only", None));
+        }
     };
     let done = result.map_err(|failure| {
-        let refused = matches!(failure, Failure::No(_)) && !failure.is_passing_no();
+        // What a server says to a token that it does not know differs: NO, and BAD when it breaks the login off.
+        let refused = matches!(failure, Failure::No(_)) || (told.is_some() && matches!(failure, Failure::Bad(_)));
+        let refused = refused && !failure.is_passing_no();
         let mut error = failure.into_error(what.as_str(), Scope::Profile, Retry::Operator);
         if refused {
-            error.hint = Some("check `username` and `password`, and that the account may use IMAP".into());
+            let told = told.as_deref().and_then(TokenStatus::read);
+            explain(&mut error, credential, told.as_ref(), "IMAP");
         }
         error
     })?;
@@ -160,23 +203,75 @@ pub(super) async fn log_in(greeted: Greeted, options: &ImapOptions) -> Result<Lo
         Some(capabilities) => capabilities,
         None => ask_capabilities(&mut wire).await?,
     };
-    Ok(LoggedIn { wire, greeting, capabilities })
+    Ok(LoggedIn { wire, greeting, capabilities, way: way.name() })
 }
 
-async fn authenticate_plain(
-    wire: &mut Wire,
-    user: &str,
-    password: &str,
-    initial_response: bool,
-) -> Result<Done, Failure> {
-    let message = Zeroizing::new(format!("\0{user}\0{password}"));
-    let coded = Zeroizing::new(STANDARD.encode(message.as_bytes()));
-    if initial_response {
-        let command = Zeroizing::new(format!("AUTHENTICATE PLAIN {}", coded.as_str()));
-        return with_parts(wire, &command, &[]).await;
+/// `Err`: why there is none, and what to do.
+fn choose(auth: ImapAuth, credential: &Credential, offered: &Capabilities) -> Result<Way, (String, &'static str)> {
+    let offers = |mechanism: &str| offered.has(&format!("AUTH={mechanism}"));
+    let sasl = |mechanism: Mechanism, hint: &'static str| match offers(mechanism.name()) {
+        true => Ok(Way::Sasl(mechanism)),
+        false => Err((format!("the server does not offer AUTHENTICATE {}", mechanism.name()), hint)),
+    };
+    let login = || match offered.has("LOGINDISABLED") {
+        false => Ok(Way::Login),
+        true => Err((
+            "the server takes no password on this connection (LOGINDISABLED)".to_owned(),
+            "it usually wants TLS: `tls = \"starttls\"` or `\"implicit\"`",
+        )),
+    };
+    const OTHER: &str = "leave `auth` out, or see what the account and the server are set up for";
+    match (auth, credential) {
+        (ImapAuth::Auto, Credential::Password(_)) if offers("PLAIN") => Ok(Way::Sasl(Mechanism::Plain)),
+        (ImapAuth::Auto | ImapAuth::Login, Credential::Password(_)) => login(),
+        (ImapAuth::Plain, Credential::Password(_)) => sasl(Mechanism::Plain, "try `auth = \"login\"`, or TLS"),
+        (ImapAuth::Auto, Credential::Token(_)) => token_mechanism(offers).map(Way::Sasl).ok_or_else(|| {
+            let answer = "the server offers neither OAUTHBEARER nor XOAUTH2 on this connection";
+            (answer.to_owned(), "OAuth2 must be enabled there; or it wants TLS; a password goes without `oauth2`")
+        }),
+        (ImapAuth::XOAuth2, Credential::Token(_)) => sasl(Mechanism::XOAuth2, OTHER),
+        (ImapAuth::OAuthBearer, Credential::Token(_)) => sasl(Mechanism::OAuthBearer, OTHER),
+        (ImapAuth::Auto | ImapAuth::External, Credential::Certificate) => {
+            sasl(Mechanism::External, "the server must ask for a client certificate and take EXTERNAL; over TLS only")
+        }
+        (
+            ImapAuth::Plain | ImapAuth::Login | ImapAuth::XOAuth2 | ImapAuth::OAuthBearer | ImapAuth::External,
+            Credential::Password(_) | Credential::Token(_) | Credential::Certificate,
+        ) => Err(("`auth` is for another kind of login than the configured one".to_owned(), OTHER)),
     }
-    let line = Zeroizing::new(format!("{}\r\n", coded.as_str()));
-    with_parts(wire, "AUTHENTICATE PLAIN", &[line.as_bytes()]).await
+}
+
+/// `told`: the reason that the server gives before it ends the login, in base64.
+async fn authenticate(
+    wire: &mut Wire,
+    mechanism: Mechanism,
+    message: &str,
+    initial_response: bool,
+    told: &mut Option<String>,
+) -> Result<Done, Failure> {
+    let mut command = Zeroizing::new(format!("AUTHENTICATE {}", mechanism.name()));
+    let mut rest = Some(message);
+    if initial_response && message.len() <= INITIAL_BYTES_MAX {
+        command.push(' ');
+        // Nothing at all is said as `=` (RFC 4959 §3).
+        command.push_str(if message.is_empty() { "=" } else { message });
+        rest = None;
+    }
+    wire.start(&command).await?;
+    loop {
+        match wire.next(|_| ()).await? {
+            Answer::Data(()) => {}
+            Answer::Done(done) => return done,
+            Answer::Continue(text) => match (rest.take(), mechanism.dismissal()) {
+                (Some(message), _) => wire.write(Zeroizing::new(format!("{message}\r\n")).as_bytes()).await?,
+                (None, Some(dismissal)) if told.is_none() => {
+                    *told = Some(text);
+                    wire.write(format!("{dismissal}\r\n").as_bytes()).await?;
+                }
+                (None, _) => return Err(wire.give_up(protocol("it asks for more than a login has"))),
+            },
+        }
+    }
 }
 
 async fn login(wire: &mut Wire, user: &str, password: &str) -> Result<Done, Failure> {
@@ -199,7 +294,7 @@ async fn with_parts(wire: &mut Wire, command: &str, parts: &[&[u8]]) -> Result<D
         match wire.next(|_| ()).await? {
             Answer::Data(()) => {}
             Answer::Done(done) => return done,
-            Answer::Continue => match parts.next() {
+            Answer::Continue(_) => match parts.next() {
                 Some(part) => wire.write(part).await?,
                 None => return Err(wire.give_up(protocol("it asks for more than a login has"))),
             },

@@ -142,7 +142,7 @@ impl Fetch<'_> {
                 return Ok(());
             }
             match wire.next(Given::of).await? {
-                Answer::Continue => {
+                Answer::Continue(_) => {
                     return Err(wire.give_up(Failure::Protocol("it asks for more of a complete command".into())));
                 }
                 Answer::Data(None) => {}

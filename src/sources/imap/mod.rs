@@ -62,8 +62,7 @@ pub struct ImapSource {
 impl ImapSource {
     /// Connects and logs in; nothing is opened yet.
     pub async fn connect(options: &ImapOptions) -> Result<ImapSource, SourceError> {
-        let (greeted, peer) = connect::connect(options).await?;
-        let logged_in = connect::log_in(greeted, options).await?;
+        let (logged_in, peer) = connect::session(options).await?;
         Ok(ImapSource::new(logged_in, Some(peer), options))
     }
 
@@ -81,7 +80,7 @@ impl ImapSource {
     }
 
     fn new(logged_in: LoggedIn, peer: Option<SocketAddr>, options: &ImapOptions) -> ImapSource {
-        let LoggedIn { wire, greeting, capabilities } = logged_in;
+        let LoggedIn { wire, greeting, capabilities, way } = logged_in;
         let host = format!("{}:{}", options.host, options.port);
         let greeting: String = greeting.chars().take(100).collect();
         let peer = match peer {
@@ -99,7 +98,7 @@ impl ImapSource {
                 ),
             },
         };
-        tracing::debug!(host, uidplus = capabilities.has("UIDPLUS"), "logged in to the gateway");
+        tracing::debug!(host, way, uidplus = capabilities.has("UIDPLUS"), "logged in to the gateway");
         let login = options.username.clone();
         ImapSource { wire, peer, host, login, abilities, expunge, read_only: false, open: None }
     }

@@ -1,21 +1,20 @@
 //! What an IMAP gateway is configured with.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::base::secret::Secret;
 use crate::net::TlsMode;
+use crate::net::login::Login;
+use crate::net::trust::Trust;
 
 #[derive(Clone, Debug)]
 pub struct ImapOptions {
     pub host: String,
     pub port: u16,
     pub tls: TlsMode,
-    /// A PEM file with additional trusted authorities.
-    pub ca_file: Option<PathBuf>,
+    pub trust: Trust,
     /// The login name; of a *mailbox ID* the part before any `@`.
     pub username: String,
-    pub password: Secret,
+    pub login: Login,
     pub auth: ImapAuth,
     pub folders: Vec<String>,
     /// Longest silence of the server within one read, and longest time to connect.
@@ -26,12 +25,15 @@ pub struct ImapOptions {
     pub sole_client: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ImapAuth {
-    /// AUTHENTICATE PLAIN where the server offers it, else LOGIN.
+    /// Of a password: AUTHENTICATE PLAIN where the server offers it, else LOGIN. Of a token: OAUTHBEARER, else XOAUTH2.
     #[default]
     Auto,
     Plain,
     Login,
+    XOAuth2,
+    OAuthBearer,
+    /// The client certificate.
+    External,
 }

@@ -9,7 +9,10 @@ use super::*;
 use crate::base::bytes::{ByteSource as _, read_range};
 use crate::base::secret::Secret;
 use crate::net::TlsMode;
+use crate::net::login::Login;
+use crate::net::trust::Trust;
 use crate::sources::Body;
+use crate::sources::login;
 
 /// One exchange: what the client's line must be (after its tag), and the answer, in which `TAG` stands
 /// for the tag. An answer that ends in `HANGUP` closes the connection after it, one that ends in
@@ -56,9 +59,9 @@ fn options() -> ImapOptions {
         host: "gateway.example".into(),
         port: 143,
         tls: TlsMode::None,
-        ca_file: None,
+        trust: Trust::default(),
         username: "anna".into(),
-        password: Secret::new("secret".into()),
+        login: Login::Password(Secret::new("secret".into())),
         auth: ImapAuth::Auto,
         folders: vec!["INBOX".into()],
         timeout: Duration::from_millis(500),
@@ -76,7 +79,11 @@ async fn log_in(options: &ImapOptions, greeting: &'static str, script: Vec<Excha
     let (client, server) = tokio::io::duplex(1 << 20);
     let server = tokio::spawn(serve(server, greeting, script));
     let source = match connect::greet(Box::new(client), options).await {
-        Ok(greeted) => connect::log_in(greeted, options).await.map(|session| ImapSource::new(session, None, options)),
+        Ok(greeted) => {
+            let credential = login::first(&options.login, &options.username).await.unwrap();
+            let session = connect::log_in(greeted, options, &credential).await;
+            session.map(|session| ImapSource::new(session, None, options))
+        }
         Err(error) => Err(error),
     };
     Session { source, server }
@@ -339,14 +346,15 @@ async fn a_folder_that_the_server_opens_for_reading_only_is_not_deleted_from() {
 
 #[tokio::test]
 async fn logins_are_spelt_so_that_any_password_arrives() {
-    let odd = ImapOptions { password: Secret::new("wör\"d".into()), auth: ImapAuth::Login, ..options() };
+    let odd = ImapOptions { login: Login::Password(Secret::new("wör\"d".into())), auth: ImapAuth::Login, ..options() };
     let capability = ("CAPABILITY", "* CAPABILITY IMAP4rev1 UIDPLUS\r\nTAG OK\r\n");
     let script = vec![("LOGIN {4}", "+ go\r\n"), ("anna {6}", "+ \r\n"), ("wör\"d", "G1 OK in\r\n"), capability];
     let Session { source, server } = log_in(&odd, GREETING, script).await;
     assert!(source.unwrap().abilities().can_delete);
     server.await.unwrap();
 
-    let quoted = ImapOptions { password: Secret::new("a\"b\\c".into()), auth: ImapAuth::Login, ..options() };
+    let quoted =
+        ImapOptions { login: Login::Password(Secret::new("a\"b\\c".into())), auth: ImapAuth::Login, ..options() };
     let script = vec![("LOGIN \"anna\" \"a\\\"b\\\\c\"", "TAG OK in\r\n"), capability];
     log_in(&quoted, GREETING, script).await.source.unwrap();
 

@@ -95,8 +95,8 @@ pub(super) struct Done {
 /// data is taken out of it by a function of the caller's.
 pub(super) enum Answer<T> {
     Data(T),
-    /// `+`: the server waits for more of the command.
-    Continue,
+    /// `+`: the server waits for more of the command, and may say something to it.
+    Continue(String),
     /// The oldest command is done.
     Done(Result<Done, Failure>),
 }
@@ -149,7 +149,7 @@ impl Wire {
             match self.next(&mut on).await? {
                 Answer::Data(Ok(())) => {}
                 Answer::Data(Err(failure)) => return Err(self.give_up(failure)),
-                Answer::Continue => return Err(self.give_up(protocol("it asks for more of a complete command"))),
+                Answer::Continue(_) => return Err(self.give_up(protocol("it asks for more of a complete command"))),
                 Answer::Done(done) => return done,
             }
         }
@@ -200,7 +200,7 @@ impl Wire {
     ) -> Result<Answer<T>, Failure> {
         let (tag, status, done) = match self.read(|response| sort(response, extract)).await? {
             Sorted::Data(data) => return Ok(Answer::Data(data)),
-            Sorted::Continue => return Ok(Answer::Continue),
+            Sorted::Continue(text) => return Ok(Answer::Continue(text)),
             Sorted::Bye(text) => return Err(self.give_up(Failure::Bye(text))),
             Sorted::Done { tag, status, done } => (tag, status, done),
         };
@@ -244,14 +244,14 @@ impl Wire {
 
 enum Sorted<T> {
     Data(T),
-    Continue,
+    Continue(String),
     Bye(String),
     Done { tag: String, status: Status, done: Done },
 }
 
 fn sort<T>(response: &Response<'_>, extract: impl FnOnce(&Response<'_>) -> T) -> Sorted<T> {
     match response {
-        Response::Continue(_) => Sorted::Continue,
+        Response::Continue(more) => Sorted::Continue(more.information.as_deref().unwrap_or_default().trim().to_owned()),
         Response::Data { status: Status::Bye, outcome } => {
             Sorted::Bye(StatusText::of(outcome.code.as_ref(), outcome.information.as_deref()).words())
         }

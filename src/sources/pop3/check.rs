@@ -22,11 +22,11 @@ async fn look(options: &Pop3Options, found: &mut Vec<Finding>) -> Result<(), Fin
         .map_err(|error| failed("DNS", &net_error(&error, "DNS")))?;
     let list = addresses.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>().join(", ");
     found.push(ok("DNS", format!("{} is {list}", clean(&options.host))));
-    let mut greeted = connect::connect(options).await.map_err(|error| failed("connection", &error))?;
+    let greeted = connect::connect(options).await.map_err(|error| failed("connection", &error))?;
     found.push(ok("connection", format!("{} accepts connections", greeted.peer)));
     found.push(match greeted.tls {
-        TlsMode::Implicit => ok("TLS", "protected from the first byte, certificate verified".into()),
-        TlsMode::StartTls => ok("TLS", "protected with STLS, certificate verified".into()),
+        TlsMode::Implicit => ok("TLS", format!("protected from the first byte, {}", options.trust.verified())),
+        TlsMode::StartTls => ok("TLS", format!("protected with STLS, {}", options.trust.verified())),
         TlsMode::None if greeted.peer.ip().is_loopback() => ok("TLS", "none, on this machine only".into()),
         TlsMode::None => Finding {
             level: Level::Warning,
@@ -35,8 +35,10 @@ async fn look(options: &Pop3Options, found: &mut Vec<Finding>) -> Result<(), Fin
             hint: Some("use `tls = \"implicit\"` or `\"starttls\"`".into()),
         },
     });
-    connect::log_in(&mut greeted, options).await.map_err(|error| failed("login", &error))?;
-    found.push(ok("login", format!("logged in as {}", clean(&options.username))));
+    // A session that looked at TLS only is ended: what follows is what a run does, a replaced token included.
+    drop(greeted);
+    let (greeted, way) = connect::session(options).await.map_err(|error| failed("login", &error))?;
+    found.push(ok("login", format!("logged in as {} ({way})", clean(&options.username))));
     let mut source = Pop3Source::new(greeted, options).read_only();
     let opened = source.open("INBOX").await.map_err(|error| failed("mailbox", &error))?;
     found.push(ok("mailbox", format!("holds {} items, each with its UIDL", opened.state.exists)));

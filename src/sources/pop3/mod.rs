@@ -74,8 +74,7 @@ struct Session {
 impl Pop3Source {
     /// Connects and logs in.
     pub async fn connect(options: &Pop3Options) -> Result<Pop3Source, SourceError> {
-        let mut greeted = connect::connect(options).await?;
-        connect::log_in(&mut greeted, options).await?;
+        let (greeted, _) = connect::session(options).await?;
         Ok(Pop3Source::new(greeted, options))
     }
 
@@ -161,8 +160,7 @@ impl Pop3Source {
             }
         };
         let again = async || {
-            let mut greeted = connect::connect(&self.options).await?;
-            connect::log_in(&mut greeted, &self.options).await?;
+            let (greeted, _) = connect::session(&self.options).await?;
             Ok(Session { pipelining: greeted.capabilities.has("PIPELINING"), wire: greeted.wire })
         };
         self.session = again().await;

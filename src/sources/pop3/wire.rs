@@ -76,7 +76,7 @@ impl Failure {
         };
         let no_space = matches!(self, Failure::NoSpace(_));
         let hint = hint.map(str::to_owned);
-        SourceError { scope: Scope::Profile, retry, what: what.into(), answer, hint, no_space }
+        SourceError { retry, hint, no_space, ..SourceError::new(Scope::Profile, what, answer) }
     }
 
     /// What goes wrong while a mail is put in its place on this machine.
@@ -88,6 +88,13 @@ impl Failure {
             _ => Failure::Local(format!("cannot write a downloaded mail: {error}")),
         }
     }
+}
+
+/// A server's word within a login.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Challenge {
+    More(String),
+    Done,
 }
 
 pub(super) struct Wire {
@@ -134,11 +141,15 @@ impl Wire {
     /// The text of `+OK`; a refusal leaves the connection usable.
     pub async fn status(&mut self) -> Result<String, Failure> {
         let line = self.line(LINE_BYTES_MAX).await?;
+        self.status_of(&line)
+    }
+
+    fn status_of(&mut self, line: &str) -> Result<String, Failure> {
         if let Some(text) = line.strip_prefix("+OK") {
             return Ok(clean(text));
         }
         let Some(text) = line.strip_prefix("-ERR") else {
-            return Err(self.give_up(Failure::Protocol(format!("neither +OK nor -ERR: {}", clean(&line)))));
+            return Err(self.give_up(Failure::Protocol(format!("neither +OK nor -ERR: {}", clean(line)))));
         };
         let text = text.trim();
         let code = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(code, _)| code.to_uppercase());
@@ -146,15 +157,12 @@ impl Wire {
         Err(Failure::Refused { code, text })
     }
 
-    /// `+ …`: the server asks for the rest of a login.
-    pub async fn challenge(&mut self) -> Result<(), Failure> {
+    /// `+ …`: the server asks for the rest of a login, and may say something in base64; or the login's end.
+    pub async fn challenge(&mut self) -> Result<Challenge, Failure> {
         let line = self.line(LINE_BYTES_MAX).await?;
         match line.strip_prefix('+') {
-            Some(rest) if !rest.starts_with("OK") => Ok(()),
-            _ => match line.strip_prefix("-ERR") {
-                Some(text) => Err(Failure::Refused { code: None, text: clean(text) }),
-                None => Err(self.give_up(Failure::Protocol("it does not ask for the rest of a login".into()))),
-            },
+            Some(rest) if !rest.starts_with("OK") => Ok(Challenge::More(rest.trim().to_owned())),
+            _ => self.status_of(&line).map(|_| Challenge::Done),
         }
     }
 

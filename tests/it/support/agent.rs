@@ -14,6 +14,8 @@ pub const PASSWORD_VARIABLE: &str = "GATEPOST_TEST_PASSWORD";
 pub struct Agent {
     folder: tempfile::TempDir,
     pub password: String,
+    /// Further variables of the process.
+    pub environment: Vec<(String, String)>,
 }
 
 /// What one command came to.
@@ -92,7 +94,7 @@ impl Config {
 
 impl Agent {
     pub fn new(config: &Config) -> Agent {
-        let agent = Agent { folder: tempfile::tempdir().unwrap(), password: PASSWORD.into() };
+        let agent = Agent { folder: tempfile::tempdir().unwrap(), password: PASSWORD.into(), environment: Vec::new() };
         agent.configure(config);
         agent
     }
@@ -120,6 +122,7 @@ impl Agent {
         let mut command = Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_gatepost").into()));
         command.arg("--config").arg(self.path("gatepost.toml")).args(arguments);
         command.env(PASSWORD_VARIABLE, &self.password).env_remove("GATEPOST_LOG");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use gatepost::net::trust::Fingerprint;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd};
 
 pub const PASSWORD: &str = "correct-horse";
@@ -25,6 +26,10 @@ pub struct Setup {
     pub expired_certificate: bool,
     /// Capabilities as the server should announce them, instead of what it can do.
     pub capabilities: Option<&'static str>,
+    /// Takes XOAUTH2 and OAUTHBEARER, and asks there whether a token is good.
+    pub introspection_port: Option<u16>,
+    /// Takes EXTERNAL: a client certificate of its own authority, whose common name is the user.
+    pub client_certificates: bool,
     /// Further lines of the server's configuration.
     pub further: &'static str,
 }
@@ -86,14 +91,35 @@ impl Dovecot {
             Setup { tls_required: true, .. } => "required",
             _ => "yes",
         };
+        let (mut mechanisms, mut passdbs) = (String::new(), String::new());
+        if let Some(port) = setup.introspection_port {
+            let oauth2 = format!(
+                "introspection_url = http://127.0.0.1:{port}/introspect\nintrospection_mode = post\n\
+                 force_introspection = yes\nusername_attribute = username\nactive_attribute = active\n\
+                 active_value = true\nscope = imap\n"
+            );
+            fs::write(dir.path().join("oauth2.conf"), oauth2).map_err(|error| error.to_string())?;
+            mechanisms += " xoauth2 oauthbearer";
+            passdbs += &format!(
+                "passdb {{\n driver = oauth2\n mechanisms = xoauth2 oauthbearer\n args = {at}/oauth2.conf\n}}\n"
+            );
+        }
+        if setup.client_certificates {
+            mechanisms += " external";
+            passdbs += &format!(
+                "ssl_ca = <{at}/ca.pem\nssl_verify_client_cert = yes\nssl_require_crl = no\n\
+                 auth_ssl_username_from_cert = yes\nssl_cert_username_field = commonName\n\
+                 passdb {{\n driver = static\n mechanisms = external\n args = nopassword=y\n}}\n"
+            );
+        }
         let mut text = format!(
             "base_dir = {at}/run\nstate_dir = {at}/state\nlog_path = {at}/log\ninstance_name = gp{imap_port}\n\
              login_greeting = {greeting}\nprotocols = imap pop3\nlisten = 127.0.0.1, 127.0.0.2\nmail_location = maildir:{at}/mail/%n\nmail_fsync = never\n\
              ssl = {ssl}\nssl_cert = <{at}/server.pem\nssl_key = <{at}/server.key\n\
-             disable_plaintext_auth = {}\nauth_mechanisms = plain login\nmail_max_userip_connections = 100\n\
+             disable_plaintext_auth = {}\nauth_mechanisms = plain login{mechanisms}\nmail_max_userip_connections = 100\n\
              auth_failure_delay = 0\nservice anvil {{\n unix_listener anvil-auth-penalty {{\n  mode = 0\n }}\n}}\n\
              first_valid_uid = 1\nlast_valid_uid = 0\nfirst_valid_gid = 0\n\
-             passdb {{\n driver = static\n args = password={PASSWORD}\n}}\n\
+             {passdbs}passdb {{\n driver = static\n args = password={PASSWORD}\n}}\n\
              userdb {{\n driver = static\n args = uid={user} gid={group} home={at}/mail/%n\n}}\n\
              service imap-login {{\n inet_listener imap {{\n  port = {imap_port}\n }}\n \
              inet_listener imaps {{\n  port = {}\n  ssl = yes\n }}\n}}\n\
@@ -157,6 +183,16 @@ impl Dovecot {
             }
             std::thread::sleep(Duration::from_millis(30));
         }
+    }
+
+    /// Of the certificate that it shows.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&fs::read(self.dir.path().join("server.der")).unwrap())
+    }
+
+    /// Where its certificates lie: `client.pem` (for `journal`), `middle.pem`, each with its key.
+    pub fn certificates(&self) -> &Path {
+        self.dir.path()
     }
 
     /// What the server logged.
@@ -332,7 +368,16 @@ pub(super) fn write_certificates(dir: &Path, expired: bool) -> PathBuf {
     }
     let server = server.signed_by(&server_key, &issuer).unwrap();
     fs::write(dir.join("server.pem"), server.pem()).unwrap();
+    fs::write(dir.join("server.der"), server.der()).unwrap();
     fs::write(dir.join("server.key"), server_key.serialize_pem()).unwrap();
+    for (file, name) in [("middle", "localhost"), ("client", "journal")] {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.into()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.use_authority_key_identifier_extension = true;
+        fs::write(dir.join(format!("{file}.pem")), params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+        fs::write(dir.join(format!("{file}.key")), key.serialize_pem()).unwrap();
+    }
     let ca_file = dir.join("ca.pem");
     fs::write(&ca_file, pem).unwrap();
     ca_file

@@ -6,11 +6,12 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::io::{BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gatepost::net::trust::Fingerprint;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use sspi::{
     AuthIdentity, BufferType, CredentialUse, DataRepresentation, Ntlm, SecurityBuffer, ServerRequestFlags, Sspi as _,
@@ -86,12 +87,17 @@ pub struct Store {
     pub says_last: bool,
     pub refused_requests: Vec<String>,
     pub logins: u64,
+    /// Taken where the server wants bearer tokens.
+    pub tokens: HashSet<String>,
+    /// All that were shown.
+    pub shown_tokens: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Setup {
     pub tls: bool,
     pub ntlm: bool,
+    pub bearer: bool,
     /// Knows another certificate than it shows, as a machine in the middle would.
     pub wrong_binding: bool,
 }
@@ -100,8 +106,9 @@ pub struct Ews {
     pub port: u16,
     pub url: String,
     pub ca_file: Option<PathBuf>,
+    certificate: Vec<u8>,
     store: Arc<Mutex<Store>>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 struct Server {
@@ -131,6 +138,11 @@ impl Ews {
             std::fs::write(&path, ca.pem()).unwrap();
             ca_file = Some(path);
             certificate = leaf.der().to_vec();
+            let middle_key = KeyPair::generate().unwrap();
+            let middle = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            let middle = middle.signed_by(&middle_key, &issuer).unwrap();
+            std::fs::write(dir.path().join("middle.pem"), middle.pem()).unwrap();
+            std::fs::write(dir.path().join("middle.key"), middle_key.serialize_pem()).unwrap();
             let identity =
                 native_tls::Identity::from_pkcs8(leaf.pem().as_bytes(), leaf_key.serialize_pem().as_bytes()).unwrap();
             acceptor = Some(native_tls::TlsAcceptor::new(identity).unwrap());
@@ -145,7 +157,8 @@ impl Ews {
         let folders = folders.map(|(id, name, above, class)| (id.into(), name.into(), above.into(), class.into()));
         let store = Store { folders: folders.to_vec(), page_max: 512, get_max: usize::MAX, ..Store::default() };
         let store = Arc::new(Mutex::new(store));
-        let server = Arc::new(Server { store: store.clone(), acceptor, setup, certificate });
+        let server = Server { store: store.clone(), acceptor, setup, certificate: certificate.clone() };
+        let server = Arc::new(server);
         // Ends with the test's process.
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -155,11 +168,21 @@ impl Ews {
         });
         let scheme = if setup.tls { "https" } else { "http" };
         let url = format!("{scheme}://localhost:{port}/EWS/Exchange.asmx");
-        Ews { port, url, ca_file, store, _dir: dir }
+        Ews { port, url, ca_file, certificate, store, dir }
     }
 
     pub fn plain() -> Ews {
         Ews::start(Setup::default())
+    }
+
+    /// Of the certificate that it shows.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.certificate)
+    }
+
+    /// Where `middle.pem` and its key lie.
+    pub fn certificates(&self) -> &Path {
+        self.dir.path()
     }
 
     pub fn deliver(&self, mails: impl IntoIterator<Item = impl AsRef<[u8]>>) {
@@ -275,6 +298,13 @@ impl Server {
 
     fn log_in(&self, request: &HttpRequest, login: &mut Login) -> Option<Sent> {
         let given = request.header("authorization");
+        if self.setup.bearer {
+            let mut store = self.store.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let token = given.and_then(|given| given.strip_prefix("Bearer ")).unwrap_or_default().to_owned();
+            store.shown_tokens.push(token.clone());
+            let line = "WWW-Authenticate: Bearer client_id=\"x\", error=\"invalid_token\"\r\n";
+            return (!store.tokens.contains(&token)).then(|| Sent::http(401, line, ""));
+        }
         if !self.setup.ntlm {
             let wanted = format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
             return match given {

@@ -14,6 +14,8 @@ use gatepost::base::fsio::{Fail, Fs, Op, Plan};
 use gatepost::base::secret::Secret;
 use gatepost::journal::DecodeOptions;
 use gatepost::net::TlsMode;
+use gatepost::net::login::Login;
+use gatepost::net::trust::Trust;
 use gatepost::people::{People, PeopleOptions};
 use gatepost::sources::Source as _;
 use gatepost::sources::imap::ImapSource;
@@ -180,9 +182,9 @@ fn imap(bench: &Bench) -> ImapOptions {
         host: "127.0.0.1".into(),
         port: bench.gateway.port(),
         tls: TlsMode::None,
-        ca_file: None,
+        trust: Trust::default(),
         username: "journal@corp.example".into(),
-        password: Secret::new("journal".into()),
+        login: Login::Password(Secret::new("journal".into())),
         auth: ImapAuth::Auto,
         folders: vec!["INBOX".into()],
         timeout: Duration::from_secs(60),

@@ -2,12 +2,15 @@
 
 pub mod agent;
 pub mod bench;
+pub mod connect_proxy;
 pub mod cut;
 pub mod disk;
 pub mod dovecot;
 pub mod ews;
 pub mod history;
+pub mod introspection;
 pub mod mails;
+pub mod middle;
 pub mod reports;
 pub mod slapd;
 pub mod tamper;

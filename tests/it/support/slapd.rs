@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use gatepost::net::trust::Fingerprint;
+
 use super::dovecot::{free_port, write_certificates};
 
 pub const SUFFIX: &str = "dc=corp,dc=example";
@@ -146,6 +148,16 @@ impl Slapd {
     pub fn start_again(&mut self) {
         let program = program("slapd").unwrap();
         self.run(&program, Setup::default()).unwrap();
+    }
+
+    /// Of the certificate that it shows.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&fs::read(self.dir.path().join("server.der")).unwrap())
+    }
+
+    /// Where its certificates lie: `middle.pem` and its key among them.
+    pub fn certificates(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Changes entries: LDIF with `changetype:` lines.

@@ -114,6 +114,11 @@ impl Selection {
         }
     }
 
+    /// Names and groups, as the configuration could have them.
+    pub fn words(&self) -> (Vec<String>, Vec<String>) {
+        (self.names.iter().cloned().collect(), self.groups.iter().cloned().collect())
+    }
+
     pub fn is_empty(&self) -> bool {
         self.names.is_empty() && self.groups.is_empty()
     }

@@ -3,7 +3,10 @@
 pub mod address;
 pub mod bytes;
 pub mod clock;
+pub mod credential;
 pub mod digest;
 pub mod fsio;
+pub mod owner;
 pub mod secret;
 pub mod units;
+pub mod vault;

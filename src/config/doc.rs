@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::command::SecretVariables;
 use super::error::{ConfigError, ConfigErrors};
 
 /// A file being read, and what was found wrong with it so far.
@@ -18,6 +19,7 @@ pub struct Doc<'a> {
     text: &'a str,
     errors: RefCell<Vec<ConfigError>>,
     notices: RefCell<Vec<String>>,
+    variables: SecretVariables,
     token_folder: RefCell<PathBuf>,
 }
 
@@ -51,11 +53,27 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
 
 impl<'a> Doc<'a> {
     pub fn new(file: &'a Path, text: &'a str) -> Doc<'a> {
-        Doc { file, text, errors: RefCell::default(), notices: RefCell::default(), token_folder: RefCell::default() }
+        Doc {
+            file,
+            text,
+            errors: RefCell::default(),
+            notices: RefCell::default(),
+            variables: SecretVariables::default(),
+            token_folder: RefCell::default(),
+        }
     }
 
     pub fn file(&self) -> &Path {
         self.file
+    }
+
+    /// The variables that are named as places of secrets, those that are read later included.
+    pub fn secret_variables(&self) -> SecretVariables {
+        self.variables.clone()
+    }
+
+    pub fn note_secret_variable(&self, name: &str) {
+        self.variables.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(name.to_owned());
     }
 
     /// Where tokens are kept when nothing else is said, which follows from the archive's place.

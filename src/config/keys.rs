@@ -226,7 +226,8 @@ pub const PROFILE_GATEWAY: Keys = Keys {
 };
 
 /// Of `password = { … }`; no table of its own in the reference.
-pub const PASSWORD: Keys = Keys { table: "password", known: &["env", "file"], later: &[] };
+pub const PASSWORD: Keys =
+    Keys { table: "password", known: &["env", "file", "command", "credential", "secret"], later: &[] };
 
 /// The known word that `unknown` was probably meant to be.
 pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -3,6 +3,7 @@
 //! This room reads the configuration and the places its secrets lie in. It never connects anywhere, never
 //! touches an archive, and never prints.
 
+mod command;
 mod doc;
 mod error;
 pub mod keys;
@@ -14,6 +15,7 @@ mod profile;
 mod raw;
 mod resolve;
 mod secret;
+pub mod show;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -22,7 +24,7 @@ use std::time::Duration;
 pub use error::{ConfigError, ConfigErrors};
 pub use keys::nearest;
 pub use oauth2::OAuth2Settings;
-pub use secret::SecretRef;
+pub use secret::{SecretRef, vault};
 
 use crate::agent::policies::Policies;
 use crate::agent::{Expect, Role};

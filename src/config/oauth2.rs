@@ -30,23 +30,23 @@ const ENDPOINT: &str = "write the whole address: \"https://login.example.com/oau
 #[derive(Clone, Debug)]
 pub struct OAuth2Settings {
     /// Without secrets.
-    token_url: Option<String>,
-    device_url: Option<String>,
-    client_id: String,
-    scope: String,
-    login: String,
-    grant: GrantSettings,
-    ca_file: Option<PathBuf>,
-    proxy: Option<String>,
-    folder: PathBuf,
+    pub(super) token_url: Option<String>,
+    pub(super) device_url: Option<String>,
+    pub(super) client_id: String,
+    pub(super) scope: String,
+    pub(super) login: String,
+    pub(super) grant: GrantSettings,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) proxy: Option<String>,
+    pub(super) folder: PathBuf,
     /// Where the configuration speaks of it, for errors.
-    file: PathBuf,
-    line: usize,
-    path: String,
+    pub(super) file: PathBuf,
+    pub(super) line: usize,
+    pub(super) path: String,
 }
 
 #[derive(Clone, Debug)]
-enum GrantSettings {
+pub(super) enum GrantSettings {
     ClientCredentials(ProofSettings),
     RefreshToken { token: SecretRef, proof: Option<ProofSettings> },
     DeviceCode { proof: Option<ProofSettings> },
@@ -54,7 +54,7 @@ enum GrantSettings {
 }
 
 #[derive(Clone, Debug)]
-enum ProofSettings {
+pub(super) enum ProofSettings {
     Secret { secret: SecretRef, in_header: bool },
     Certificate { certificate: PathBuf, key: PathBuf, algorithm: Algorithm },
 }

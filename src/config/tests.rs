@@ -215,7 +215,7 @@ folders = "INBOX"
     FILE:12: profile "journal" → imap → username: is missing
       hint: write username = "journal@corp.example", or for a MailStore Gateway mailbox_id = "mbx-…"
     FILE:12: profile "journal" → imap → password: is missing
-      hint: write { env = "NAME" } or { file = "path" }
+      hint: write { env = "NAME" }, { file = "path" }, { command = "…" }, { credential = "NAME" } (of systemd) or { secret = "NAME" } (of `gatepost secret set`)
     FILE:13: profile "journal" → imap → hots: unknown key
       hint: did you mean `host`?
     FILE:14: profile "journal" → imap → port: 99999 is out of bounds
@@ -453,17 +453,17 @@ fn passwords_come_from_somewhere_and_are_never_shown() {
     const FROM: &str = "{ env = \"JOURNAL_PASSWORD\" }";
     insta::assert_snapshot!(mistakes(FROM, "{ }"), @r#"
     FILE:15: profile "journal" → imap → password: names no place
-      hint: write { env = "NAME" } or { file = "path" }
+      hint: write { env = "NAME" }, { file = "path" }, { command = "…" }, { credential = "NAME" } (of systemd) or { secret = "NAME" } (of `gatepost secret set`)
     "#);
     insta::assert_snapshot!(mistakes(FROM, "{ evn = \"X\" }"), @r#"
-    FILE:15: profile "journal" → imap → password: unknown key "evn"
+    FILE:15: profile "journal" → imap → password: holds a key that is misspelt
       hint: did you mean `env`?
     "#);
     insta::assert_snapshot!(mistakes(FROM, "{ env = \"X\", file = \"y\" }"), @r#"
     FILE:15: profile "journal" → imap → password: names both env and file
       hint: leave one of them
     "#);
-    insta::assert_snapshot!(mistakes(FROM, "\"hunter2\"").replace(&file().display().to_string(), "FILE"), @r#"accepted; notices: ["FILE:15: profile \"journal\" → imap → password: the password itself stands here, for all who can read this file or its backups; write { env = \"NAME\" } or { file = \"path\" }"]"#);
+    insta::assert_snapshot!(mistakes(FROM, "\"hunter2\"").replace(&file().display().to_string(), "FILE"), @r#"accepted; notices: ["FILE:15: profile \"journal\" → imap → password: the password itself stands here, for all who can read this file or its backups; write { env = \"NAME\" }, { file = \"path\" }, { command = \"…\" }, { credential = \"NAME\" } (of systemd) or { secret = \"NAME\" } (of `gatepost secret set`)"]"#);
     for shape in [
         "hunter2",
         "\"hunter2",
@@ -472,6 +472,13 @@ fn passwords_come_from_somewhere_and_are_never_shown() {
         "'hunter2",
         "\"\"\"hunter2",
         "{ env = \"hunter2!\" }",
+        "{ credential = \"hunter2/\" }",
+        "{ secret = \"hunter2!\" }",
+        "{ command = [\"\", \"hunter2\"] }",
+        "{ command = [5, \"hunter2\"] }",
+        "{ file = [\"hunter2\"] }",
+        "{ secret = \"hunter2\", env = \"hunter2\" }",
+        "{ hunter2secret = \"hunter2\" }",
         "{ hunter2 = \"hunter2\" }",
         "{ env = hunter2 }",
         "[\"hunter2\"]",
@@ -486,6 +493,64 @@ fn passwords_come_from_somewhere_and_are_never_shown() {
     let settings = read(&MINIMAL.replace(FROM, "\"hunter2\"")).unwrap();
     assert!(!format!("{settings:?}").contains("hunter2"));
     assert_eq!(the_password(&settings), "hunter2");
+}
+
+/// Whoever takes one of the keys for the place of the password itself does not find it in a log.
+#[test]
+fn a_password_in_the_wrong_place_is_not_repeated() {
+    const FROM: &str = "env = \"JOURNAL_PASSWORD\"";
+    for (shape, said) in [
+        ("env = \"hunter2\"", "the environment variable named there is not set"),
+        ("credential = \"hunter2\"", "systemd gave this process no credential"),
+        ("secret = \"hunter2\"", "there is no secret of that name in "),
+        ("command = [\"hunter2\"]", "the command cannot be started: "),
+    ] {
+        let settings = read(&MINIMAL.replace(FROM, shape)).unwrap();
+        let error = settings.profiles[0].source_options().unwrap_err().to_string();
+        let SourceSettings::Imap(imap) = &settings.profiles[0].source else { panic!("another source") };
+        assert!(error.contains(said), "{error}");
+        let super::LoginSettings::Password(password) = &imap.login else { panic!("another login") };
+        for text in [&error, &password.place()] {
+            assert!(!text.contains("hunter2"), "{shape}: {text}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_password_comes_from_a_command_or_the_store() {
+    const FROM: &str = "env = \"JOURNAL_PASSWORD\"";
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("gatepost.toml");
+    let loaded = |shape: &str| {
+        std::fs::write(&config, MINIMAL.replace(FROM, shape)).unwrap();
+        load(&config).unwrap()
+    };
+    for command in ["\"printf hun; echo ter2\"", "[\"printf\", \"%s\\n\", \"hunter2\"]"] {
+        let settings = loaded(&format!("command = {command}"));
+        assert_eq!(the_password(&settings), "hunter2");
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+    vault(&config).set("journal", &crate::base::secret::Secret::new("hunter2".into())).unwrap();
+    let settings = loaded("secret = \"journal\"");
+    assert_eq!(the_password(&settings), "hunter2");
+    let SourceSettings::Imap(imap) = &settings.profiles[0].source else { panic!("another source") };
+    let super::LoginSettings::Password(password) = &imap.login else { panic!("another login") };
+    assert!(password.place().starts_with("the secret journal in "), "{}", password.place());
+}
+
+/// A variable that is named as the place of a secret, above or below, is not in a command's environment.
+#[cfg(unix)]
+#[test]
+fn a_command_does_not_see_the_other_passwords() {
+    // Cargo sets this one for every test.
+    const NAME: &str = "CARGO_MANIFEST_DIR";
+    let command = "command = \"echo ${CARGO_MANIFEST_DIR-unset}\"";
+    let text = MINIMAL.replace("env = \"JOURNAL_PASSWORD\"", command);
+    assert_ne!(the_password(&read(&text).unwrap()), "unset");
+    let other = MINIMAL.split_once("[[profile]]").unwrap().1.replace("\"journal\"", "\"other\"");
+    let other = other.replace("imap.example.com", "other.example.com").replace("JOURNAL_PASSWORD", NAME);
+    assert_eq!(the_password(&read(&format!("{text}\n[[profile]]{other}")).unwrap()), "unset");
 }
 
 #[test]
@@ -617,7 +682,7 @@ fn pop3_and_a_mailstore_gateway_are_sources() {
     FILE:12: profile "journal" → gateway → mailbox_id: is missing
       hint: the ID of the mailbox as the gateway shows it: mailbox_id = "mbx-…"
     FILE:12: profile "journal" → gateway → password: is missing
-      hint: write { env = "NAME" } or { file = "path" }
+      hint: write { env = "NAME" }, { file = "path" }, { command = "…" }, { credential = "NAME" } (of systemd) or { secret = "NAME" } (of `gatepost secret set`)
     "#);
     let both = format!(
         "{MINIMAL}[[profile]]\nname = \"two\"\ndelete = false\n[profile.pop3]\nhost = \"imap.example.com\"\n\

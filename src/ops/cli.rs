@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 use super::exit::{Exit, Failure};
 use super::wiring::Global;
 use super::{
-    check, demo, directory, explain, once, output, people, prove, quarantine, read, reconcile, refile, run, status,
+    check, configuration, demo, directory, explain, logging, once, output, people, prove, quarantine, read, reconcile,
+    refile, run, secret, status,
 };
 use crate::archive::{Folder, Head};
 
@@ -164,6 +164,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The configuration as it was understood
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Passwords in a sealed store beside the configuration, for `password = { secret = "NAME" }`
+    Secret {
+        #[command(subcommand)]
+        command: SecretCommand,
+    },
     /// What the gateways hold against what is recorded of it
     Reconcile {
         #[arg(long, value_name = "NAME")]
@@ -195,6 +205,33 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Every setting with the value that holds, defaults included; of secrets only the place
+    Show {
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum SecretCommand {
+    /// Keep a secret: asked for twice, without being shown, or one line from a pipe
+    Set {
+        name: String,
+        /// Taken, so that it can be refused without being repeated
+        #[arg(hide = true, allow_hyphen_values = true)]
+        extra: Vec<String>,
+    },
+    /// The names of the secrets, and when each was set
+    List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forget a secret
+    Remove { name: String },
 }
 
 #[derive(Subcommand)]
@@ -298,7 +335,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
         }
     };
-    logging();
+    logging::start();
     std::panic::set_hook(Box::new(|panic| {
         // A panic in a parser of foreign bytes is caught and becomes a quarantined item; its text may hold
         // mail, so only the place is told.
@@ -352,19 +389,15 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
             let dir = dir.or(out).unwrap_or_default();
             read::export(global, &dir, filter, envelope, json)
         }
+        Command::Config { command: ConfigCommand::Show { json } } => configuration::show(global, json),
+        Command::Secret { command } => match command {
+            SecretCommand::Set { name, extra } => secret::set(global, &name, &extra),
+            SecretCommand::List { json } => secret::list(global, json),
+            SecretCommand::Remove { name } => secret::remove(global, &name),
+        },
         Command::Reconcile { profile, json } => reconcile::reconcile(global, profile.as_deref(), json),
         Command::Verify { expect_head, sample, json } => prove::verify(global, expect_head, sample, json),
         Command::Head { json } => prove::head(global, json),
         Command::Rebuild { accept_loss, json } => prove::rebuild(global, accept_loss, json),
     }
-}
-
-/// Logs go to standard error; what and how much is `GATEPOST_LOG` (as `RUST_LOG` elsewhere), as JSON with
-/// `GATEPOST_LOG_FORMAT=json`.
-fn logging() {
-    let filter = EnvFilter::try_from_env("GATEPOST_LOG").unwrap_or_else(|_| EnvFilter::new("warn,gatepost=info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    let json = std::env::var("GATEPOST_LOG_FORMAT").is_ok_and(|format| format == "json");
-    // Only the first one can be installed; there is no other in this program.
-    let _ = if json { builder.json().try_init() } else { builder.try_init() };
 }

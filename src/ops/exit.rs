@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::agent::CycleError;
 use crate::archive::{ArchiveError, ErrorKind};
+use crate::base::vault::{VaultError, VaultProblem};
 use crate::config::{ConfigError, ConfigErrors};
 use crate::sources::SourceError;
 
@@ -114,6 +115,19 @@ impl From<ConfigErrors> for Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Failure {
         ConfigErrors(vec![error]).into()
+    }
+}
+
+impl From<VaultError> for Failure {
+    fn from(error: VaultError) -> Failure {
+        let exit = match error.problem {
+            VaultProblem::Locked => Exit::Locked,
+            VaultProblem::NoSpace => Exit::NoSpace,
+            VaultProblem::Missing | VaultProblem::Refused | VaultProblem::Owner(_) | VaultProblem::Unusable => {
+                Exit::Usage
+            }
+        };
+        Failure { exit, what: error.what, hint: error.hint, refused: false }
     }
 }
 

@@ -11,14 +11,19 @@
 //! | `check`, `status`, `explain`, `people`, `reconcile` | looking at the gateway's and the agent's side |
 //! | `read`, `prove` | looking at the archive: list, show, export; verify, head, rebuild |
 //! | `quarantine`, `refile` | what needs a person; filing anew what is archived |
+//! | `configuration` | the settings as they were understood |
+//! | `secret` | the sealed store of passwords beside the configuration |
+//! | `logging` | what is logged, and what never is |
 //! | `output` | text that is safe on a terminal, tables, JSON |
 
 mod check;
 pub mod cli;
+mod configuration;
 mod demo;
 mod directory;
 pub mod exit;
 mod explain;
+mod logging;
 mod login;
 mod once;
 mod output;
@@ -29,5 +34,6 @@ mod read;
 mod reconcile;
 mod refile;
 mod run;
+mod secret;
 mod status;
 mod wiring;

@@ -16,7 +16,7 @@
 //! |---|---|
 //! | [`base`] | addresses, ids, clock, secrets, byte sources, the file-I/O layer (one durable-write routine, fault-injectable) |
 //! | [`mail`] | words shared by all (envelope, summary) and the linear MIME offset scanner |
-//! | [`net`] | TLS, time-outs |
+//! | [`net`] | TLS and what it trusts, proxies, logins and tokens, time-outs |
 //! | [`sources`] | what can be polled, and the contract each source keeps |
 //! | [`journal`] | bytes → envelope + original, one file per format |
 //! | [`people`] | who owns which archive, an immutable snapshot per run |

@@ -1,4 +1,4 @@
-//! Client plumbing that sources share: TLS and time-outs.
+//! Client plumbing that sources share: TLS and what it trusts, proxies, logins and tokens, time-outs.
 
 pub mod login;
 pub mod oauth;

@@ -1,8 +1,9 @@
 //! Calls: a request and its answers, made again while the server is busy, in an older version where it knows no other.
 
 use super::answer::{Answer, Message};
+use super::connection::Stretch;
 use super::failure::{Failure, Kind, Patience};
-use super::http::{Http, Stretch};
+use super::http::Http;
 use super::options::EwsOptions;
 use super::soap::{Request, Version};
 

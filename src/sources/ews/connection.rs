@@ -6,15 +6,20 @@
 //! Must: nothing goes out before the certificate was verified, and is the pinned one where one is pinned; nothing
 //! readable goes to another machine unless the profile allows it; no redirection is followed.
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::Stream;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::HeaderMap;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncBufRead, AsyncRead, ReadBuf};
 use tokio::time::timeout;
 
 use super::failure::Failure;
@@ -206,4 +211,55 @@ fn chain(error: &hyper::Error) -> String {
         cause = error.source();
     }
     clean(&text.join(": "))
+}
+
+type Chunks = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+/// The body of an answer, as it arrives.
+pub(super) struct Stretch {
+    chunks: Chunks,
+    chunk: Bytes,
+    at: usize,
+}
+
+impl Stretch {
+    pub fn new(reply: Reply) -> Stretch {
+        let chunks = futures_util::stream::unfold(Some(reply), move |reply| async move {
+            let mut reply = reply?;
+            match reply.chunk().await {
+                Ok(Some(chunk)) => Some((Ok(chunk), Some(reply))),
+                Ok(None) => None,
+                Err(failure) => Some((Err(io::Error::other(failure)), None)),
+            }
+        });
+        Stretch { chunks: Box::pin(chunks), chunk: Bytes::new(), at: 0 }
+    }
+}
+
+impl AsyncBufRead for Stretch {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let this = self.get_mut();
+        while this.at >= this.chunk.len() {
+            match std::task::ready!(this.chunks.as_mut().poll_next(cx)) {
+                Some(Ok(chunk)) => (this.chunk, this.at) = (chunk, 0),
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+                None => return Poll::Ready(Ok(&[])),
+            }
+        }
+        Poll::Ready(Ok(&this.chunk[this.at..]))
+    }
+
+    fn consume(mut self: Pin<&mut Self>, amount: usize) {
+        self.at += amount;
+    }
+}
+
+impl AsyncRead for Stretch {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let chunk = std::task::ready!(self.as_mut().poll_fill_buf(cx))?;
+        let count = chunk.len().min(out.remaining());
+        out.put_slice(&chunk[..count]);
+        self.consume(count);
+        Poll::Ready(Ok(()))
+    }
 }

@@ -3,14 +3,10 @@
 //! Must: credentials go only to the host that the profile names (see `connection`). A refused token is replaced once,
 //! until another was accepted; a refused password is not said again.
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::Stream;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{
@@ -20,10 +16,9 @@ use hyper::header::{
 use hyper::{Method, Request, StatusCode};
 use reqwest::Url;
 use reqwest::cookie::{CookieStore as _, Jar};
-use tokio::io::{AsyncBufRead, AsyncRead, ReadBuf};
 use zeroize::Zeroizing;
 
-use super::connection::{Connection, Place, Reply, Unanswered};
+use super::connection::{Connection, Place, Reply, Stretch, Unanswered};
 use super::failure::Failure;
 use super::options::{EwsAuth, EwsOptions};
 use super::{negotiate, ntlm};
@@ -395,55 +390,4 @@ fn title(page: &[u8]) -> String {
     });
     let text = found.unwrap_or_else(|| if page.contains('<') { String::new() } else { page.into_owned() });
     clean(&text.chars().take(200).collect::<String>())
-}
-
-type Chunks = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
-
-/// The body of an answer, as it arrives.
-pub(super) struct Stretch {
-    chunks: Chunks,
-    chunk: Bytes,
-    at: usize,
-}
-
-impl Stretch {
-    fn new(reply: Reply) -> Stretch {
-        let chunks = futures_util::stream::unfold(Some(reply), move |reply| async move {
-            let mut reply = reply?;
-            match reply.chunk().await {
-                Ok(Some(chunk)) => Some((Ok(chunk), Some(reply))),
-                Ok(None) => None,
-                Err(failure) => Some((Err(io::Error::other(failure)), None)),
-            }
-        });
-        Stretch { chunks: Box::pin(chunks), chunk: Bytes::new(), at: 0 }
-    }
-}
-
-impl AsyncBufRead for Stretch {
-    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        let this = self.get_mut();
-        while this.at >= this.chunk.len() {
-            match std::task::ready!(this.chunks.as_mut().poll_next(cx)) {
-                Some(Ok(chunk)) => (this.chunk, this.at) = (chunk, 0),
-                Some(Err(error)) => return Poll::Ready(Err(error)),
-                None => return Poll::Ready(Ok(&[])),
-            }
-        }
-        Poll::Ready(Ok(&this.chunk[this.at..]))
-    }
-
-    fn consume(mut self: Pin<&mut Self>, amount: usize) {
-        self.at += amount;
-    }
-}
-
-impl AsyncRead for Stretch {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let chunk = std::task::ready!(self.as_mut().poll_fill_buf(cx))?;
-        let count = chunk.len().min(out.remaining());
-        out.put_slice(&chunk[..count]);
-        self.consume(count);
-        Poll::Ready(Ok(()))
-    }
 }

@@ -1,7 +1,7 @@
 //! The EWS source: Exchange 2016, 2019 and SE, and grommunio.
 //!
 //! ```text
-//! connect    URL, or Autodiscover → TLS → HTTP/1.1 with Basic or NTLM
+//! connect    URL, or Autodiscover → proxy → TLS → HTTP/1.1 with Basic, NTLM, a token or the process's own account
 //! listing    SyncFolderItems from the beginning, until a page is empty: the ids of all that the folder holds
 //! fetch      GetItem for sizes → GetItem with the mail, as many at a time as their bytes allow
 //! delete     GetItem for size and date → match → DeleteItem, by id

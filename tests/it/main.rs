@@ -2,6 +2,7 @@
 
 mod cli_errors;
 mod connections;
+mod contract;
 mod crash_loop;
 mod crash_replay;
 mod crash_steps;

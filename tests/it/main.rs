@@ -6,6 +6,7 @@ mod contract;
 mod crash_loop;
 mod crash_replay;
 mod crash_steps;
+mod cuts;
 mod deletion;
 mod epochs;
 mod ews;

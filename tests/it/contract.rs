@@ -276,7 +276,7 @@ fn exactly_the_named_items_are_deleted<G: Gateway>() {
         let ids: HashSet<&str> = answers.iter().map(|answer| answer.listed.native_id.as_str()).collect();
         assert_eq!(ids.len(), 9, "each answered once");
         // What was learned while fetching (a date, a digest) is what deletions are matched by.
-        let chosen: Vec<&Fetched> = answers.iter().filter(|answer| bytes(answer).len() % 2 == 0).collect();
+        let chosen: Vec<&Fetched> = answers.iter().filter(|answer| bytes(answer).len().is_multiple_of(2)).collect();
         assert!((1..9).contains(&chosen.len()));
         let wanted: Vec<Listed> = chosen.iter().map(|answer| answer.listed.clone()).collect();
         let gone: Vec<Vec<u8>> = chosen.iter().map(|answer| bytes(answer)).collect();

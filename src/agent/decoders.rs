@@ -21,6 +21,7 @@ use crate::archive::{
 };
 use crate::base::bytes::ByteSource;
 use crate::journal::{Decoded, Format, Transfer};
+use crate::mail::regenerated::Regenerated;
 use crate::sources::ItemBytes;
 
 /// Version of the decoder; recorded with each item.
@@ -150,7 +151,8 @@ fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut E
         |error: std::io::Error| ArchiveError::of_io(format!("cannot note which item is decoded: {error}"), &error);
     let digest = sha256(&bytes).map_err(io)?;
     let care = guard.care(&seen);
-    let decoded = decode(slot, guard, care, &seen, &bytes, &rules).map_err(noting)?;
+    let beside = bytes.regenerated().cloned();
+    let decoded = decode(slot, guard, care, &seen, &bytes, beside.as_ref(), &rules).map_err(noting)?;
     let (leaves, outcome) = match decoded {
         Ok(decoded) => {
             let routing = rules.route(&decoded, rules::dated(&seen.date).unwrap_or(fetched));
@@ -187,7 +189,7 @@ fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut E
     if care == Care::Alone {
         guard.settled(&seen).map_err(noting)?;
     }
-    archive.submit(Submission { seen, peer, fetched, item, outcome, reply, hold: Some(hold) })
+    archive.submit(Submission { seen, peer, fetched, item, regenerated: beside, outcome, reply, hold: Some(hold) })
 }
 
 /// Decodes an item with a note of it on the disk. The inner error is why it is to be quarantined.
@@ -197,12 +199,13 @@ pub fn decode(
     care: Care,
     seen: &Seen,
     bytes: &dyn ByteSource,
+    beside: Option<&Regenerated>,
     rules: &Rules,
 ) -> std::io::Result<Result<Decoded, String>> {
     match care {
         Care::Ordinary | Care::Alone => guard.watch(slot, seen, care, || {
             told_to_abort(bytes);
-            rules.decode(bytes).map_err(|error| error.to_string())
+            rules.decode_beside(bytes, beside).map_err(|error| error.to_string())
         }),
         Care::Undecoded => Ok(Err("gatepost ended twice while it decoded this item".into())),
     }

@@ -225,7 +225,7 @@ fn rehearse_one(
                 (Some(catalogue), Ok(digest)) => catalogue.item_by_sha256(&digest).ok().flatten(),
                 _ => None,
             };
-            match (known, rules.decode(&bytes)) {
+            match (known, rules.decode_beside(&bytes, bytes.regenerated())) {
                 (Some(item), _) => (Disposition::AlreadyArchived, format!("item {item}"), Vec::new()),
                 (None, Err(why)) => (Disposition::Quarantined, why.to_string(), Vec::new()),
                 (None, Ok(decoded)) => {

@@ -275,14 +275,15 @@ pub(super) fn decode(
     archived: &Archived,
     rules: &Rules,
 ) -> Result<Result<Decoded, String>, ArchiveError> {
+    let beside = archived.record.regenerated.as_ref();
     let Some(guard) = guard else {
-        return Ok(rules.decode(&archived.bytes).map_err(|error| error.to_string()));
+        return Ok(rules.decode_beside(&archived.bytes, beside).map_err(|error| error.to_string()));
     };
     let noting =
         |error: std::io::Error| ArchiveError::of_io(format!("cannot note which item is decoded: {error}"), &error);
     let seen = of_item(item);
     let care = guard.care(&seen);
-    let decoded = decoders::decode(0, guard, care, &seen, &archived.bytes, rules).map_err(noting)?;
+    let decoded = decoders::decode(0, guard, care, &seen, &archived.bytes, beside, rules).map_err(noting)?;
     guard.settled(&seen).map_err(noting)?;
     Ok(decoded)
 }

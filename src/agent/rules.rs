@@ -12,6 +12,7 @@ use super::route::{self, Routing};
 use crate::base::bytes::ByteSource;
 use crate::base::digest::Digest;
 use crate::journal::{self, DecodeError, DecodeOptions, Decoded};
+use crate::mail::regenerated::Regenerated;
 use crate::people::People;
 
 #[derive(Clone, Debug)]
@@ -41,6 +42,14 @@ impl Rules {
 
     pub fn decode(&self, item: &dyn ByteSource) -> Result<Decoded, DecodeError> {
         journal::decode(item, &self.decode)
+    }
+
+    /// The same for an item that may have been regenerated.
+    pub fn decode_beside(&self, item: &dyn ByteSource, beside: Option<&Regenerated>) -> Result<Decoded, DecodeError> {
+        match beside {
+            Some(beside) => journal::decode_regenerated(item, beside, &self.decode),
+            None => self.decode(item),
+        }
     }
 
     /// `at` is when the item came in: addresses change hands.

@@ -23,6 +23,7 @@ use crate::base::clock::Clock;
 use crate::base::digest::{Digest, Hasher};
 use crate::base::fsio::{Fs, FsFile};
 use crate::mail::envelope::Envelope;
+use crate::mail::regenerated::Regenerated;
 
 /// When a batch is closed.
 #[derive(Clone, Debug)]
@@ -64,11 +65,20 @@ pub struct Submission {
     pub peer: String,
     pub fetched: Timestamp,
     pub item: PreparedItem,
+    /// The gateway put it together anew.
+    pub regenerated: Option<Regenerated>,
     pub outcome: Outcome,
     /// Where the answer goes once the batch is durable. Dropped unanswered when the writer ended.
     pub reply: UnboundedSender<Committed>,
     /// Dropped when the item's bytes are written: its share of the window.
     pub hold: Option<Box<dyn Send>>,
+}
+
+/// Where an item came from, as its record says it.
+struct Origin {
+    peer: String,
+    fetched: Timestamp,
+    regenerated: Option<Regenerated>,
 }
 
 /// What decoding and routing made of it.
@@ -264,7 +274,8 @@ impl Core {
     /// Takes an item into the open batch.
     pub fn submit(&mut self, submission: Submission) -> Result<()> {
         self.begin()?;
-        let Submission { seen, peer, fetched, item, outcome, reply, hold } = submission;
+        let Submission { seen, peer, fetched, item, regenerated, outcome, reply, hold } = submission;
+        let from = Origin { peer, fetched, regenerated };
         let at = self.clock.now();
         let sha256 = item.sha256;
         let size = item.size;
@@ -288,7 +299,7 @@ impl Core {
                     (Disposition::Excluded, None, Vec::new())
                 }
                 Outcome::Message { message, filings, people, rules } => {
-                    let id = self.store(item, peer, fetched, Some(*message), None)?;
+                    let id = self.store(item, from, Some(*message), None)?;
                     for person in people {
                         if !self.catalogue.person_is_known(&person.person)? {
                             self.put(&Record::Person(person))?;
@@ -299,7 +310,7 @@ impl Core {
                     (Disposition::Archived, Some(id.0), id.1)
                 }
                 Outcome::Quarantine { because } => {
-                    let id = self.store(item, peer, fetched, None, Some(because))?;
+                    let id = self.store(item, from, None, Some(because))?;
                     self.put_sighting(&seen, id.0, Disposition::Quarantined, at)?;
                     (Disposition::Quarantined, Some(id.0), id.1)
                 }
@@ -340,8 +351,7 @@ impl Core {
     fn store(
         &mut self,
         item: PreparedItem,
-        peer: String,
-        fetched: Timestamp,
+        from: Origin,
         message: Option<StoredMessage>,
         quarantine: Option<String>,
     ) -> Result<(u64, Vec<ChunkRef>)> {
@@ -367,8 +377,9 @@ impl Core {
             sha256: item.sha256,
             size: item.size,
             chunks: chunks.clone(),
-            peer,
-            fetched,
+            peer: from.peer,
+            fetched: from.fetched,
+            regenerated: from.regenerated,
             program: concat!("gatepost ", env!("CARGO_PKG_VERSION")).into(),
             message,
             quarantine,

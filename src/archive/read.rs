@@ -18,6 +18,7 @@ use super::pack::Packs;
 use super::record::{Folder, Head, ItemRecord, StoredMessage};
 use super::recover::missing_catalogue;
 use crate::base::digest::Digest;
+use crate::mail::regenerated::Regenerated;
 
 /// An archive, open for reading. One per thread.
 pub struct Reader {
@@ -82,6 +83,9 @@ pub struct Shown {
     pub item: u64,
     pub item_sha256: Digest,
     pub item_size: u64,
+    /// The gateway put the item together anew; what it keeps beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regenerated: Option<Regenerated>,
     /// With the envelope.
     pub message: StoredMessage,
     pub filings: Vec<ShownFiling>,
@@ -241,6 +245,7 @@ impl Reader {
             item: item as u64,
             item_sha256: record.sha256,
             item_size: record.size,
+            regenerated: record.regenerated,
             message,
             filings: self.filings(id)?,
         }))

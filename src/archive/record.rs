@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::frame::{FrameError, Kind};
 use crate::base::digest::Digest;
 use crate::mail::envelope::Envelope;
+use crate::mail::regenerated::Regenerated;
 use crate::mail::summary::Summary;
 
 // One at a time is on its way from a payload to the catalogue; boxing would cost more than it saves.
@@ -59,6 +60,10 @@ pub struct ItemRecord {
     /// Where it came from; what the gateway said of it stands in the sighting.
     pub peer: String,
     pub fetched: Timestamp,
+    /// The gateway put it together from its own store; what it keeps beside it. `None`: the bytes are those that
+    /// came in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regenerated: Option<Regenerated>,
     pub program: String,
     /// `None`: stored undecoded; `quarantine` says why.
     pub message: Option<StoredMessage>,

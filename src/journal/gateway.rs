@@ -4,7 +4,8 @@
 //! hop over which a mail came in from outside is the sender's to write. A hop further down counts as the
 //! gateway's only when no stranger can cause the one above it: LMTP, a local hand-over, a loopback address, or two hosts
 //! that the operator named. Names that a client gives for itself (HELO) never count. A mail without any `Received` came
-//! over no wire: it was put into the mailbox by the gateway, and all of its fields count.
+//! over no wire: it was put into the mailbox by the gateway, and all of its fields count. Of a mail that the gateway
+//! regenerated, and whose header on arrival it does not tell, none counts.
 
 use super::options::DecodeOptions;
 use crate::mail::header::{Field, Headers};
@@ -21,6 +22,9 @@ pub struct Region {
 
 impl Region {
     pub fn of(headers: &Headers<'_>, options: &DecodeOptions) -> Region {
+        if headers.is_unplaced() {
+            return Region { end: 0, google_end: 0 };
+        }
         let hops: Vec<Hop> = headers.all("received").take(HOPS_MAX).map(Hop::of).collect();
         let own = hops.iter().position(|hop| !hop.is_handover(&options.gateway_hosts));
         let Some(first) = own else {

@@ -22,6 +22,7 @@ use crate::base::digest::Digest;
 use crate::mail::envelope::{Envelope, Recipient};
 use crate::mail::header::Headers;
 use crate::mail::mime::{Limits, Scanner, Structure};
+use crate::mail::regenerated::Regenerated;
 use crate::mail::summary::Summary;
 use original::Located;
 use report::Reading;
@@ -154,18 +155,32 @@ impl From<std::io::Error> for DecodeError {
 
 /// Decodes an item. See the module's page for what it promises.
 pub fn decode(item: &dyn ByteSource, options: &DecodeOptions) -> Result<Decoded, DecodeError> {
-    guarded(item, options, true)
+    guarded(item, None, options, true)
+}
+
+/// Decodes an item that its gateway put together anew, by what the gateway keeps beside it.
+pub fn decode_regenerated(
+    item: &dyn ByteSource,
+    beside: &Regenerated,
+    options: &DecodeOptions,
+) -> Result<Decoded, DecodeError> {
+    guarded(item, Some(beside), options, true)
 }
 
 /// The same without reading the original once more to hash it: its digests are all zero. For measurements, which ask
 /// what recognising costs and what hashing costs.
 pub fn decode_undigested(item: &dyn ByteSource, options: &DecodeOptions) -> Result<Decoded, DecodeError> {
-    guarded(item, options, false)
+    guarded(item, None, options, false)
 }
 
-fn guarded(item: &dyn ByteSource, options: &DecodeOptions, digests: bool) -> Result<Decoded, DecodeError> {
+fn guarded(
+    item: &dyn ByteSource,
+    beside: Option<&Regenerated>,
+    options: &DecodeOptions,
+    digests: bool,
+) -> Result<Decoded, DecodeError> {
     // Nothing that is unwound through is used again: all state of a decode is local to it.
-    catch_unwind(AssertUnwindSafe(|| decode_unguarded(item, options, digests)))
+    catch_unwind(AssertUnwindSafe(|| decode_unguarded(item, beside, options, digests)))
         .unwrap_or_else(|_| Err(DecodeError("the decoder panicked on it, which is a bug in gatepost".into())))
 }
 
@@ -245,13 +260,26 @@ impl<'a> Finding<'a> {
     }
 }
 
-fn decode_unguarded(bytes: &dyn ByteSource, options: &DecodeOptions, digests: bool) -> Result<Decoded, DecodeError> {
+fn decode_unguarded(
+    bytes: &dyn ByteSource,
+    beside: Option<&Regenerated>,
+    options: &DecodeOptions,
+    digests: bool,
+) -> Result<Decoded, DecodeError> {
     let structure = scan(bytes, 0..bytes.len())?;
-    let headers = Headers::of(&structure.root_header);
+    let trail = Trail::default();
+    let told = beside.and_then(|beside| beside.header_block(&structure.root_header));
+    let headers = match (&told, beside) {
+        (Some(block), _) => {
+            trail.note("regenerated", "the header that it came in with is read in the place of its own");
+            Headers::of(block)
+        }
+        (None, Some(_)) => Headers::unplaced(&structure.root_header),
+        (None, None) => Headers::of(&structure.root_header),
+    };
     if headers.is_empty() {
         return Err(DecodeError("no header fields: this is not a mail".into()));
     }
-    let trail = Trail::default();
     let item =
         Item { bytes, structure: &structure, root: 0, headers: &headers, outer: &headers, options, trail: &trail };
     let mut finding = item.read()?;

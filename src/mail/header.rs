@@ -92,11 +92,21 @@ impl<'a> Iterator for Fields<'a> {
 pub struct Headers<'a> {
     block: &'a [u8],
     fields: Vec<Field<'a>>,
+    is_unplaced: bool,
 }
 
 impl<'a> Headers<'a> {
     pub fn of(block: &'a [u8]) -> Headers<'a> {
-        Headers { block, fields: fields(block).take(FIELDS_MAX).collect() }
+        Headers { block, fields: fields(block).take(FIELDS_MAX).collect(), is_unplaced: false }
+    }
+
+    /// Of a block whose order says nothing about who wrote which field.
+    pub fn unplaced(block: &'a [u8]) -> Headers<'a> {
+        Headers { is_unplaced: true, ..Headers::of(block) }
+    }
+
+    pub fn is_unplaced(&self) -> bool {
+        self.is_unplaced
     }
 
     pub fn block(&self) -> &'a [u8] {

@@ -8,6 +8,7 @@ pub mod envelope;
 pub mod header;
 pub mod html;
 pub mod mime;
+pub mod regenerated;
 pub mod summary;
 pub mod transfer;
 pub mod words;

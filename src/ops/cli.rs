@@ -139,6 +139,9 @@ enum Command {
         /// The item as the gateway held it: the journal report
         #[arg(long, conflicts_with = "raw")]
         item: bool,
+        /// The header that the item came in with, where the gateway keeps it beside a mail that it regenerates (EWS)
+        #[arg(long, conflicts_with_all = ["raw", "item", "protected"])]
+        headers: bool,
         /// Who really sent and received it, Bcc included
         #[arg(long)]
         envelope: bool,
@@ -381,8 +384,8 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
             refile::refile(global, &refile::Args { all, person, items: item, dry_run, json })
         }
         Command::List { filter, json } => read::list(global, filter, json),
-        Command::Show { id, person, raw, protected, item, envelope, json } => {
-            read::show(global, &read::ShowArgs { id, person, raw, protected, item, envelope, json })
+        Command::Show { id, person, raw, protected, item, headers, envelope, json } => {
+            read::show(global, &read::ShowArgs { id, person, raw, protected, item, headers, envelope, json })
         }
         Command::Export { dir, out, format: Format::Eml, filter, envelope, json } => {
             // clap has seen to it that there is one of the two.

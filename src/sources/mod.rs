@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::base::bytes::{ByteSource, SpoolFile};
+use crate::mail::regenerated::Regenerated;
 
 /// The identity space of a gateway folder, as the gateway itself names it. Never the profile's name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -106,7 +107,8 @@ pub enum Body {
 /// The bytes of an item, and the share of the window that they take until they are dropped.
 pub struct ItemBytes {
     inner: Inner,
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
+    regenerated: Option<Box<Regenerated>>,
 }
 
 enum Inner {
@@ -116,16 +118,35 @@ enum Inner {
 
 impl ItemBytes {
     pub fn memory(bytes: Vec<u8>, permit: Option<OwnedSemaphorePermit>) -> ItemBytes {
-        ItemBytes { inner: Inner::Memory(bytes), _permit: permit }
+        ItemBytes { inner: Inner::Memory(bytes), permit, regenerated: None }
     }
 
     /// Lets the bytes go and keeps their share of the window.
     pub fn into_permit(self) -> Option<OwnedSemaphorePermit> {
-        self._permit
+        self.permit
+    }
+
+    /// Of a mail that the gateway put together anew; what it keeps beside it takes its share of the window too.
+    pub async fn put_together(mut self, beside: Regenerated, intake: &Intake) -> ItemBytes {
+        let length = beside.transport_headers.as_ref().map_or(0, String::len);
+        if length > 0
+            && let Some(more) = intake.room(length as u64).await
+        {
+            match &mut self.permit {
+                Some(permit) => permit.merge(more),
+                none => *none = Some(more),
+            }
+        }
+        self.regenerated = Some(Box::new(beside));
+        self
+    }
+
+    pub fn regenerated(&self) -> Option<&Regenerated> {
+        self.regenerated.as_deref()
     }
 
     pub fn spool(file: SpoolFile, permit: Option<OwnedSemaphorePermit>) -> ItemBytes {
-        ItemBytes { inner: Inner::Spool(file), _permit: permit }
+        ItemBytes { inner: Inner::Spool(file), permit, regenerated: None }
     }
 }
 

@@ -2,9 +2,11 @@
 
 mod cli_errors;
 mod connections;
+mod contract;
 mod crash_loop;
 mod crash_replay;
 mod crash_steps;
+mod cuts;
 mod deletion;
 mod epochs;
 mod ews;

@@ -3,7 +3,6 @@
 use gatepost::demo::corpus::Corpus;
 
 use crate::support::agent::{Agent, Config, alarms, count};
-use crate::support::cut::Cut;
 use crate::support::dovecot::{Dovecot, Setup};
 
 const USER: &str = "journal";
@@ -146,34 +145,6 @@ fn a_mail_larger_than_the_window_passes() {
     let id = agent.list()[0]["id"].to_string();
     let raw = agent.run(&["show", &id, "--raw"]);
     assert!(raw.out.as_bytes() == mail, "the bytes come out as they went in");
-}
-
-/// A connection that ends after any number of bytes costs nothing: the next run ends where an undisturbed one does.
-#[test]
-fn a_cut_wire_loses_nothing_and_doubles_nothing() {
-    let Some(dovecot) = Dovecot::start(&Setup::default()) else { return };
-    let all = mails(56, 4);
-    dovecot.deliver(USER, "INBOX", &all);
-    let proxy = Cut::before(dovecot.pop3_port);
-    let undisturbed = Agent::new(&Config::pop3(proxy.port));
-    undisturbed.once(0);
-    let whole = proxy.passed();
-    let want = filed(&undisturbed);
-    // Every byte of the dialogue matters; of the mails themselves a few do.
-    let steps = 40;
-    for step in 0..steps {
-        dovecot.deliver(USER, "INBOX", &all);
-        let agent = Agent::new(&Config::pop3(proxy.port));
-        let bytes = whole * step / steps + step % 7;
-        proxy.after(bytes);
-        let cut = agent.run(&["once"]);
-        assert!(matches!(cut.code, Some(0 | 2 | 3)), "cut after {bytes}: {cut:#?}");
-        proxy.after(u64::MAX);
-        agent.run(&["once"]);
-        assert!(left(&dovecot).is_empty(), "cut after {bytes}");
-        assert_eq!(filed(&agent), want, "cut after {bytes}");
-        assert_eq!(agent.differences(), 0, "cut after {bytes}");
-    }
 }
 
 #[test]

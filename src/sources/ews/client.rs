@@ -1,4 +1,5 @@
-//! Calls: a request and its answers, made again while the server is busy, in an older version where it knows no other.
+//! Calls: a request and its answers, made again while the server is busy or when the connection ended, in an older
+//! version where it knows no other.
 
 use super::answer::{Answer, Message};
 use super::connection::Stretch;
@@ -39,7 +40,7 @@ impl Client {
             return true;
         }
         let Some(wait) = patience.wait(failure, uuid::Uuid::new_v4().as_bytes()[0]) else { return false };
-        tracing::info!(what, wait_ms = wait.as_millis() as u64, failure = %failure, "the server is busy; waiting");
+        tracing::info!(what, wait_ms = wait.as_millis() as u64, failure = %failure, "the call is made again after a while");
         tokio::time::sleep(wait).await;
         true
     }

@@ -80,6 +80,8 @@ pub(super) fn kind(code: &str) -> Kind {
         "ErrorInvalidSyncStateData" => Kind::SyncState,
         "ErrorAccessDenied"
         | "ErrorFolderNotFound"
+        // Of grommunio, for a folder that is not there.
+        | "ErrorFolderPropertyRequestFailed"
         | "ErrorImpersonateUserDenied"
         | "ErrorImpersonationDenied"
         | "ErrorImpersonationFailed"
@@ -150,6 +152,11 @@ impl Failure {
         matches!(self, Failure::Eof | Failure::Io(_) | Failure::Silent(_)) || self.kind() == Kind::TooLarge
     }
 
+    /// The connection ended before the answer did. A server may close one at the moment when it is used again.
+    fn is_of_connection(&self) -> bool {
+        matches!(self, Failure::Eof | Failure::Io(_))
+    }
+
     pub fn into_error(self, what: impl Into<String>) -> SourceError {
         const NEXT_RUN: &str = "the next run goes on where this one stopped; if it happens again, see the server's log";
         if let Failure::Token(error) = self {
@@ -167,7 +174,7 @@ impl Failure {
                         Some("check the address in `impersonate` or `mailbox`; it must be the mailbox's primary one")
                     }
                     "ErrorAccessDenied" => Some("the login needs the right to read and delete in this folder"),
-                    "ErrorFolderNotFound" | "ErrorInvalidFolderId" => {
+                    "ErrorFolderNotFound" | "ErrorInvalidFolderId" | "ErrorFolderPropertyRequestFailed" => {
                         scope = Scope::Mailbox;
                         Some("check `folder`: a name such as \"inbox\", or a path such as \"inbox/Reports\"")
                     }
@@ -221,18 +228,27 @@ impl Failure {
 pub(super) struct Patience {
     tries: u32,
     waited: Duration,
+    is_reconnected: bool,
 }
 
 impl Patience {
-    const WITHOUT_HINT: Duration = Duration::from_secs(60);
+    /// At first, and at most, where the server does not say for how long: most are busy for a moment only.
+    const WITHOUT_HINT: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
     const TRIES_MAX: u32 = 8;
     /// The server wants to be left alone for longer: that is for the next run.
     const WAITED_MAX: Duration = Duration::from_secs(15 * 60);
 
     /// `None`: it does not pass, or not soon enough. `random` spreads what would come all at once.
     pub fn wait(&mut self, failure: &Failure, random: u8) -> Option<Duration> {
+        // Every call may be made again: of what is deleted already it says no more than that it is gone.
+        if failure.is_of_connection() {
+            return (!std::mem::replace(&mut self.is_reconnected, true)).then_some(Duration::ZERO);
+        }
         let base = match failure.kind() {
-            Kind::Busy if failure.hint().is_none() => Patience::WITHOUT_HINT,
+            Kind::Busy if failure.hint().is_none() => {
+                let [first, most] = Patience::WITHOUT_HINT;
+                (first * (1 << self.tries.min(7))).min(most)
+            }
             Kind::Busy | Kind::Transient => Duration::ZERO,
             _ => return None,
         };
@@ -263,13 +279,15 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_server_is_left_alone_as_long_as_it_says_and_a_minute_when_it_says_nothing() {
+    fn a_busy_server_is_left_alone_as_long_as_it_says_and_ever_longer_when_it_says_nothing() {
         let mut patience = Patience::default();
         let secs = |wait: Option<Duration>| wait.map(|wait| wait.as_secs_f64());
         assert_eq!(secs(patience.wait(&refused("ErrorServerBusy", Some(297_000)), 0)), Some(297.0));
         assert_eq!(secs(patience.wait(&refused("ErrorServerBusy", Some(10)), 0)), Some(1.0), "its own back-off");
+        assert_eq!(secs(patience.wait(&refused("ErrorServerBusy", None), 0)), Some(20.0));
+        assert_eq!(secs(patience.wait(&refused("ErrorServerBusy", None), 0)), Some(40.0));
         assert_eq!(secs(patience.wait(&refused("ErrorServerBusy", None), 0)), Some(60.0));
-        assert_eq!(secs(patience.wait(&refused("ErrorTimeoutExpired", None), 0)), Some(4.0));
+        assert_eq!(secs(patience.wait(&refused("ErrorTimeoutExpired", None), 0)), Some(16.0));
         assert_eq!(secs(patience.wait(&refused("ErrorServerBusy", Some(800_000)), 0)), None, "for the next run");
         assert_eq!(patience.wait(&refused("ErrorAccessDenied", None), 0), None);
         let mut patience = Patience::default();
@@ -279,5 +297,7 @@ mod tests {
         patience.progress();
         assert_eq!((0..20).filter(|_| patience.wait(&refused, 0).is_some()).count(), 2, "accounts lock");
         assert_eq!(patience.wait(&Failure::Login { text: String::new(), proven: false }, 0), None);
+        patience.progress();
+        assert_eq!((0..20).filter(|_| patience.wait(&Failure::Eof, 0).is_some()).count(), 1, "a connection that ended");
     }
 }

@@ -12,8 +12,8 @@
 //! listing has neither: they are asked for when an item is fetched or is to be deleted.
 //!
 //! **The mail is regenerated** by the server from its own store each time that it is asked for: trace fields can be
-//! missing, and the bytes can differ from one fetch to the next. The peer's name, which is recorded with each item,
-//! says so.
+//! missing, and the bytes can differ from one fetch to the next. It is recorded as regenerated, with the header that it
+//! came in with beside it.
 //!
 //! Every listing is a whole one. A sync state is kept within a listing only, so that none can be ahead of what is
 //! archived, and a server that forgets it costs nothing.
@@ -51,6 +51,7 @@ use super::{
     SourceError,
 };
 use crate::base::bytes::ByteSource as _;
+use crate::mail::regenerated::Regenerated;
 use crate::net::clean;
 
 /// More than any folder holds; bounds the memory that a hostile server can take.
@@ -210,6 +211,7 @@ impl EwsSource {
                         Measured::Refused(said(message))
                     }
                 };
+                again.answered();
                 found.insert((*id).to_owned(), measured);
             }
             let pause = again.pause(batch.len());
@@ -290,6 +292,8 @@ struct Again<'a> {
     ids: Vec<&'a str>,
     /// Of those that the server was too busy for.
     busy: Option<Failure>,
+    /// One was answered after one that was not.
+    is_scattered: bool,
 }
 
 enum Pause {
@@ -309,6 +313,11 @@ impl<'a> Again<'a> {
         }
     }
 
+    /// An answer that says something.
+    fn answered(&mut self) {
+        self.is_scattered |= !self.ids.is_empty();
+    }
+
     fn pause(&mut self, asked: usize) -> Pause {
         let done = asked - self.ids.len();
         match self.busy.take() {
@@ -318,7 +327,9 @@ impl<'a> Again<'a> {
                 text: "the server tried none of the items".into(),
                 wait: None,
             }),
-            // Some servers say "busy" of all above a certain number.
+            // Some servers say "busy" of all above a certain number; where those in between were too much, fewer are no
+            // remedy, and what is left may go through at once.
+            Some(failure) if done > 0 && failure.hint().is_none() && self.is_scattered => Pause::None,
             Some(failure) if done > 0 && failure.hint().is_none() => Pause::Smaller(done),
             // Without a hint, an item at a time is not worth a minute each.
             Some(Failure::Refused { text, wait, .. }) => {
@@ -355,7 +366,7 @@ fn said(message: &Message) -> String {
 impl Source for EwsSource {
     fn peer(&self) -> String {
         let server = self.client.server.as_deref().unwrap_or("unknown");
-        format!("ews {} ({}) version {server}; source=ews, mime=regenerated", self.host(), self.client.peer())
+        format!("ews {} ({}) version {server}", self.host(), self.client.peer())
     }
 
     fn abilities(&self) -> &Abilities {
@@ -493,6 +504,7 @@ impl EwsSource {
                         Deletion::StillThere
                     }
                 };
+                again.answered();
                 answers.insert(id, answer);
             }
             let pause = again.pause(batch.len());
@@ -590,13 +602,16 @@ impl EwsSource {
             check_place(asked, *done, &message)?;
             let body = match kind(&message.code) {
                 _ if message.is_success() => {
-                    let has_mime = message.items.first().is_some_and(|item| item.has_mime);
+                    let item = message.items.into_iter().next().unwrap_or_default();
                     match sink.finish().await.map_err(|error| Failure::local(&error))? {
                         Err(bytes) => Body::Unfetchable(too_long(bytes)),
-                        Ok(bytes) if !has_mime || bytes.is_empty() => {
+                        Ok(bytes) if !item.has_mime || bytes.is_empty() => {
                             Body::Unfetchable("the server gave the item without its mail (no MimeContent)".into())
                         }
-                        Ok(bytes) => Body::Item(bytes),
+                        Ok(bytes) => {
+                            let beside = Regenerated::new(item.transport_headers);
+                            Body::Item(bytes.put_together(beside, intake).await)
+                        }
                     }
                 }
                 Kind::Gone => Body::Gone,
@@ -609,6 +624,7 @@ impl EwsSource {
                     Body::Unfetchable(said(&message))
                 }
             };
+            again.answered();
             out.send(Fetched { listed: listed.clone(), body }).await.map_err(|_| Failure::Stopped)?;
             *done += 1;
         }

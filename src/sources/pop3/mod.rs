@@ -492,7 +492,12 @@ impl Session {
             Ok(Err(bytes)) => return Ok((date, Body::Unfetchable(too_long(bytes)))),
             Err(error) => return Err(self.wire.give_up(Failure::local(&error))),
         };
-        if bytes.is_empty() {
+        // A server writes the end of a line where there is none.
+        let is_empty = match bytes.as_slice() {
+            Some(bytes) => bytes.trim_ascii().is_empty(),
+            None => false,
+        };
+        if is_empty {
             return Ok((date, Body::Unfetchable("the server sent an empty body".into())));
         }
         if listed.size >= STUB_LISTED_MIN && bytes.len() < listed.size / 2 {

@@ -323,9 +323,13 @@ timeout = "{timeout}"
 /// Runs `job` for 1, 2, 3 … on as many threads as there are processors, until it said `false` a few times in
 /// a row (how many steps a run has differs by a few from run to run). Returns how often it said `true`.
 pub fn for_each_step(job: impl Fn(u64) -> bool + Sync) -> u64 {
+    for_each_step_on(std::thread::available_parallelism().map_or(2, usize::from).max(2), job)
+}
+
+/// The same on so many threads, where steps wait for others most of the time.
+pub fn for_each_step_on(threads: usize, job: impl Fn(u64) -> bool + Sync) -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
     let (next, hits, misses) = (AtomicU64::new(1), AtomicU64::new(0), AtomicU64::new(0));
-    let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {

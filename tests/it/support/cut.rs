@@ -2,14 +2,15 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Listens for connections to a server on loopback. All of them together pass at most so many bytes.
 pub struct Cut {
     pub port: u16,
     left: Arc<AtomicU64>,
     passed: Arc<AtomicU64>,
+    greeting: Arc<Mutex<Option<&'static str>>>,
 }
 
 impl Cut {
@@ -18,20 +19,32 @@ impl Cut {
         let port = listener.local_addr().unwrap().port();
         let (left, passed) = (Arc::new(AtomicU64::new(u64::MAX)), Arc::new(AtomicU64::new(0)));
         let (left_there, passed_there) = (left.clone(), passed.clone());
+        let greeting = Arc::new(Mutex::new(None::<&'static str>));
+        let greeting_there = greeting.clone();
         // Ends with the test's process.
         std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
+            for mut client in listener.incoming().flatten() {
+                if let Some(text) = greeting_there.lock().unwrap().take() {
+                    let _ = client.write_all(text.as_bytes());
+                    let _ = client.shutdown(Shutdown::Both);
+                    continue;
+                }
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
                 let (left, passed) = (left_there.clone(), passed_there.clone());
                 std::thread::spawn(move || pass(client, server, &left, &passed));
             }
         });
-        Cut { port, left, passed }
+        Cut { port, left, passed, greeting }
     }
 
     /// From now on so many bytes pass.
     pub fn after(&self, bytes: u64) {
         self.left.store(bytes, Ordering::SeqCst);
+    }
+
+    /// The next connection is greeted in this way, and ends.
+    pub fn greet_once(&self, text: &'static str) {
+        *self.greeting.lock().unwrap() = Some(text);
     }
 
     /// How many bytes the servers have sent.

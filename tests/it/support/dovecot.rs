@@ -45,7 +45,8 @@ pub struct Dovecot {
     pub pop3_port: u16,
     pub pop3s_port: u16,
     pub ca_file: PathBuf,
-    owner: Option<&'static str>,
+    /// Whose the mails are, where the tests' user may give them away.
+    owner: Option<u32>,
     delivered: std::sync::atomic::AtomicU64,
 }
 
@@ -75,6 +76,7 @@ impl Dovecot {
             true => ("nobody".to_owned(), output("id", &["-gn", "nobody"])?),
             false => (output("id", &["-un"])?, output("id", &["-gn"])?),
         };
+        let owner = if is_root { output("id", &["-u", "nobody"])?.parse().ok() } else { None };
         open_to_all(dir.path());
         for name in ["mail", "run", "state"] {
             fs::create_dir(dir.path().join(name)).map_err(|error| error.to_string())?;
@@ -156,7 +158,7 @@ impl Dovecot {
             pop3_port,
             pop3s_port,
             ca_file,
-            owner: is_root.then_some("nobody"),
+            owner,
             delivered: Default::default(),
         };
         dovecot.wait_until_up(&greeting)?;
@@ -219,8 +221,7 @@ impl Dovecot {
             fs::write(at.join("new").join(format!("1700000000.M{n:09}.test")), mail).unwrap();
         }
         if let Some(owner) = self.owner {
-            let status = Command::new("chown").arg("-R").arg(owner).arg(self.maildir(user)).status().unwrap();
-            assert!(status.success());
+            give_away(&self.maildir(user), owner);
         }
     }
 
@@ -250,7 +251,7 @@ pub struct Client {
 }
 
 impl Client {
-    fn log_in(port: u16, user: &str) -> Client {
+    pub(super) fn log_in(port: u16, user: &str) -> Client {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut client = Client { stream: BufReader::new(stream), tag: 0 };
@@ -331,6 +332,19 @@ fn output(program: &str, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(program).args(arguments).output().map_err(|error| format!("{program}: {error}"))?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
+
+/// Without another program: one that is just being started holds the locks of this one.
+#[cfg(unix)]
+fn give_away(path: &Path, owner: u32) {
+    // What the server moves meanwhile is its own already.
+    let _ = std::os::unix::fs::chown(path, Some(owner), None);
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        give_away(&entry.path(), owner);
+    }
+}
+
+#[cfg(not(unix))]
+fn give_away(_: &Path, _: u32) {}
 
 #[cfg(unix)]
 fn open_to_all(path: &Path) {

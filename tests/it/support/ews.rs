@@ -76,6 +76,8 @@ pub struct Store {
     /// Id, name, id of the folder above, class.
     pub folders: Vec<(String, String, String, String)>,
     pub deleted: Vec<(String, String)>,
+    /// The id of the folder that is known as `inbox`.
+    inbox: String,
     next: u64,
     calls: HashMap<String, usize>,
     pub log: Vec<Call>,
@@ -85,6 +87,12 @@ pub struct Store {
     pub get_max: usize,
     /// Says that every page is the last.
     pub says_last: bool,
+    /// A mail that was deleted softly is not listed, and yet given by its id.
+    pub gives_deleted: bool,
+    hidden: Vec<Stored>,
+    /// Puts each mail together with another boundary each time, as it is its own (marked by this text in it).
+    pub varies: Option<&'static str>,
+    given: u64,
     pub refused_requests: Vec<String>,
     pub logins: u64,
     /// Taken where the server wants bearer tokens.
@@ -100,6 +108,20 @@ pub struct Setup {
     pub bearer: bool,
     /// Knows another certificate than it shows, as a machine in the middle would.
     pub wrong_binding: bool,
+    pub closes: Closes,
+    /// Says "100 Continue" before each answer, which nobody asked for.
+    pub continues: bool,
+}
+
+/// What a server does to a connection after an answer (after a challenge of NTLM it stays).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Closes {
+    #[default]
+    Never,
+    /// With `Connection: close`.
+    Announced,
+    /// Without a word, when the next request is on its way.
+    Silently,
 }
 
 pub struct Ews {
@@ -155,7 +177,13 @@ impl Ews {
             ("deleted-1", "Deleted Items", "root", "IPF.Note"),
         ];
         let folders = folders.map(|(id, name, above, class)| (id.into(), name.into(), above.into(), class.into()));
-        let store = Store { folders: folders.to_vec(), page_max: 512, get_max: usize::MAX, ..Store::default() };
+        let store = Store {
+            folders: folders.to_vec(),
+            inbox: "inbox-1".into(),
+            page_max: 512,
+            get_max: usize::MAX,
+            ..Store::default()
+        };
         let store = Arc::new(Mutex::new(store));
         let server = Server { store: store.clone(), acceptor, setup, certificate: certificate.clone() };
         let server = Arc::new(server);
@@ -186,7 +214,10 @@ impl Ews {
     }
 
     pub fn deliver(&self, mails: impl IntoIterator<Item = impl AsRef<[u8]>>) {
-        self.with(|store| mails.into_iter().for_each(|mail| store.deliver("inbox-1", mail.as_ref().to_vec())));
+        self.with(|store| {
+            let inbox = store.inbox.clone();
+            mails.into_iter().for_each(|mail| store.deliver(&inbox, mail.as_ref().to_vec()));
+        });
     }
 
     pub fn with<T>(&self, act: impl FnOnce(&mut Store) -> T) -> T {
@@ -222,6 +253,29 @@ impl Store {
         self.items.push(Stored { id, mime, size, date, folder: folder.into(), transport_headers: None });
     }
 
+    /// The inbox goes, and comes again with the same mails: all ids are other ones.
+    pub fn make_inbox_anew(&mut self) {
+        let (old, new) = (self.inbox.clone(), format!("{}+", self.inbox));
+        let folder = self.folders.iter_mut().find(|folder| folder.0 == old).unwrap();
+        folder.0 = new.clone();
+        self.inbox = new.clone();
+        let (mails, others) = std::mem::take(&mut self.items).into_iter().partition(|item| item.folder == old);
+        self.items = others;
+        let mails: Vec<Stored> = mails;
+        for mail in mails {
+            self.deliver(&new, mail.mime);
+        }
+    }
+
+    pub fn back_up(&self) -> (Vec<Stored>, u64) {
+        (self.items.clone(), self.next)
+    }
+
+    /// Ids that were given since then are given again.
+    pub fn restore(&mut self, (items, next): (Vec<Stored>, u64)) {
+        (self.items, self.next) = (items, next);
+    }
+
     fn position(&self, id: &str) -> Option<usize> {
         self.items.iter().position(|item| item.id == id && item.folder != "deleted-1")
     }
@@ -242,9 +296,21 @@ impl Server {
     fn talk(&self, stream: impl Talk) {
         let mut stream = BufReader::new(stream);
         let mut login = Login::default();
+        let mut answered = 0;
         while let Some(request) = read_request(&mut stream) {
-            let reply = self.answer(&request, &mut login);
+            let is_done = !self.setup.ntlm || login.is_done;
+            if self.setup.closes == Closes::Silently && answered > 0 && is_done {
+                break;
+            }
+            let mut reply = self.answer(&request, &mut login);
+            answered += u32::from(!self.setup.ntlm || login.is_done);
+            if self.setup.closes == Closes::Announced && (!self.setup.ntlm || login.is_done) {
+                reply.close();
+            }
             let out = stream.get_mut();
+            if self.setup.continues && out.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_err() {
+                break;
+            }
             if out.write_all(&reply.bytes).is_err() || out.flush().is_err() || reply.is_end {
                 break;
             }
@@ -421,7 +487,7 @@ fn folder_of(store: &Store, reference: &Element) -> Option<String> {
     match reference.name.as_str() {
         "FolderId" => store.folders.iter().any(|folder| folder.0 == id).then(|| id.to_owned()),
         _ => match id {
-            "inbox" => Some("inbox-1".into()),
+            "inbox" => Some(store.inbox.clone()),
             "msgfolderroot" => Some("root".into()),
             "deleteditems" => Some("deleted-1".into()),
             _ => None,
@@ -524,16 +590,22 @@ fn operate(store: &mut Store, root: &Element, call: &Call, codes: &HashMap<Strin
             let shape = operation.child("ItemShape").unwrap();
             let with_mime = shape.child("IncludeMimeContent").is_some_and(|with| with.text == "true");
             for (at, id) in call.ids.iter().enumerate() {
-                let item = store.position(id).map(|at| &store.items[at]);
+                let hidden = store.hidden.iter().find(|item| item.id == *id && store.gives_deleted);
+                let item = store.position(id).map(|at| &store.items[at]).or(hidden);
                 match (codes.get(id), item) {
                     (Some(code), _) => message(code, "<m:Items/>"),
                     (None, None) => message("ErrorItemNotFound", "<m:Items/>"),
                     (None, Some(_)) if with_mime && at >= store.get_max => message("ErrorServerBusy", "<m:Items/>"),
-                    (None, Some(item)) => {
-                        message("NoError", &format!("<m:Items>{}</m:Items>", item_xml(item, with_mime)))
-                    }
+                    (None, Some(item)) => message(
+                        "NoError",
+                        &format!(
+                            "<m:Items>{}</m:Items>",
+                            item_xml(item, with_mime, store.varies, store.given + at as u64)
+                        ),
+                    ),
                 }
             }
+            store.given += call.ids.len() as u64;
         }
         "DeleteItem" => {
             for id in &call.ids {
@@ -548,6 +620,10 @@ fn operate(store: &mut Store, root: &Element, call: &Call, codes: &HashMap<Strin
                                 let mut item = store.items.remove(at);
                                 item.folder = "deleted-1".into();
                                 store.items.push(item);
+                            }
+                            "SoftDelete" => {
+                                let item = store.items.remove(at);
+                                store.hidden.push(item);
                             }
                             _ => _ = store.items.remove(at),
                         }
@@ -576,23 +652,32 @@ fn folder_xml(store: &Store, id: &str) -> String {
     )
 }
 
-fn item_xml(item: &Stored, with_mime: bool) -> String {
+fn item_xml(item: &Stored, with_mime: bool, varies: Option<&str>, given: u64) -> String {
+    let mut mail = item.mime.clone();
+    if let Some(mark) = varies {
+        mail = String::from_utf8(mail).unwrap().replace(mark, &format!("{mark}_{given:04}")).into_bytes();
+    }
     let mime = if with_mime {
-        format!("<t:MimeContent CharacterSet=\"UTF-8\">{}</t:MimeContent>", STANDARD.encode(&item.mime))
+        format!("<t:MimeContent CharacterSet=\"UTF-8\">{}</t:MimeContent>", STANDARD.encode(mail))
     } else {
         String::new()
     };
     let headers = match &item.transport_headers {
         Some(headers) if with_mime => format!(
-            "<t:ExtendedProperty><t:ExtendedFieldURI PropertyTag=\"0x7d\" PropertyType=\"String\"/><t:Value>{headers}\
-             </t:Value></t:ExtendedProperty>"
+            "<t:ExtendedProperty><t:ExtendedFieldURI PropertyTag=\"0x7d\" PropertyType=\"String\"/><t:Value>{}\
+             </t:Value></t:ExtendedProperty>",
+            quick_xml::escape::escape(headers)
         ),
         _ => String::new(),
     };
+    // Some items were never received.
+    let date = match item.date.as_str() {
+        "" => String::new(),
+        date => format!("<t:DateTimeReceived>{date}</t:DateTimeReceived>"),
+    };
     format!(
-        "<t:Message>{mime}<t:ItemId Id=\"{}\" ChangeKey=\"CQAAABYA\"/><t:DateTimeReceived>{}</t:DateTimeReceived>\
-         <t:Size>{}</t:Size>{headers}</t:Message>",
-        item.id, item.date, item.size
+        "<t:Message>{mime}<t:ItemId Id=\"{}\" ChangeKey=\"CQAAABYA\"/>{date}<t:Size>{}</t:Size>{headers}</t:Message>",
+        item.id, item.size
     )
 }
 
@@ -602,6 +687,12 @@ struct Sent {
 }
 
 impl Sent {
+    fn close(&mut self) {
+        let at = memchr::memmem::find(&self.bytes, b"\r\n").unwrap() + 2;
+        self.bytes.splice(at..at, *b"Connection: close\r\n");
+        self.is_end = true;
+    }
+
     fn http(status: u16, headers: &str, body: &str) -> Sent {
         let text = format!(
             "HTTP/1.1 {status} Whatever\r\nContent-Type: text/html\r\n{headers}Content-Length: {}\r\n\r\n{body}",

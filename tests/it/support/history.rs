@@ -7,7 +7,7 @@ use std::time::Duration;
 use gatepost::agent::policies::{Policies, UnknownInternal};
 use gatepost::agent::report::ProfileReport;
 use gatepost::agent::{Agent, Expect, Profile, Role, cycle};
-use gatepost::archive::{Limits, OpenOptions, Writer};
+use gatepost::archive::{Layout, Limits, OpenOptions, Writer};
 use gatepost::base::address::Address;
 use gatepost::base::clock::{Clock, SystemClock};
 use gatepost::base::fsio::{Fail, Fs, Op, Plan};
@@ -17,9 +17,8 @@ use gatepost::net::TlsMode;
 use gatepost::net::login::Login;
 use gatepost::net::trust::Trust;
 use gatepost::people::{People, PeopleOptions};
-use gatepost::sources::Source as _;
-use gatepost::sources::imap::ImapSource;
 use gatepost::sources::imap::options::{ImapAuth, ImapOptions};
+use gatepost::sources::{AnySource, Source as _, SourceOptions};
 use rusqlite::{Connection, OpenFlags};
 
 use super::bench::Bench;
@@ -106,11 +105,11 @@ pub fn record(bench: &Bench, failures: &[Option<Fail>]) -> (History, Vec<Result<
 }
 
 pub fn open(bench: &Bench, fs: Fs) -> Result<(Writer, Vec<String>), gatepost::archive::ArchiveError> {
-    open_at(bench, fs, Arc::new(SystemClock))
+    open_at(bench.layout(), fs, Arc::new(SystemClock))
 }
 
 fn open_at(
-    bench: &Bench,
+    layout: Layout,
     fs: Fs,
     clock: Arc<dyn Clock>,
 ) -> Result<(Writer, Vec<String>), gatepost::archive::ArchiveError> {
@@ -118,7 +117,7 @@ fn open_at(
     let limits =
         Limits { pack_bytes_max: 24 * 1024, batch_items_max: 4, idle: Duration::from_millis(4), ..Limits::default() };
     Writer::open(OpenOptions {
-        layout: bench.layout(),
+        layout,
         create_missing: true,
         create_in_empty: false,
         limits,
@@ -134,13 +133,32 @@ pub fn run(bench: &Bench, fs: Fs) -> Result<ProfileReport, String> {
 }
 
 pub fn run_at(bench: &Bench, fs: Fs, clock: Arc<dyn Clock>) -> Result<ProfileReport, String> {
-    let (writer, _) = open_at(bench, fs.clone(), clock.clone()).map_err(|error| error.to_string())?;
-    let done = bench.runtime.block_on(async {
-        let agent = Agent::start(writer.handle(), &bench.archive(), 4 << 20, fs, clock);
+    let source = Polled { options: SourceOptions::Imap(imap(bench)), folder: "INBOX" };
+    run_on(&source, bench.layout(), &bench.runtime, fs, clock)
+}
+
+/// A gateway, and which folder of it.
+pub struct Polled {
+    pub options: SourceOptions,
+    pub folder: &'static str,
+}
+
+/// One deleting cycle within this process, on any gateway.
+pub fn run_on(
+    polled: &Polled,
+    layout: Layout,
+    runtime: &tokio::runtime::Runtime,
+    fs: Fs,
+    clock: Arc<dyn Clock>,
+) -> Result<ProfileReport, String> {
+    let root = layout.root.clone();
+    let (writer, _) = open_at(layout, fs.clone(), clock.clone()).map_err(|error| error.to_string())?;
+    let done = runtime.block_on(async {
+        let agent = Agent::start(writer.handle(), &root, 4 << 20, fs, clock);
         let agent = agent.map_err(|error| error.to_string())?;
         let profile = Profile {
             name: "journal".into(),
-            folders: vec!["INBOX".into()],
+            folders: vec![polled.folder.into()],
             delete: true,
             delete_after: Duration::ZERO,
             delete_excluded: false,
@@ -151,7 +169,7 @@ pub fn run_at(bench: &Bench, fs: Fs, clock: Arc<dyn Clock>) -> Result<ProfileRep
             policies: Policies { unknown_internal: UnknownInternal::Create, ..Policies::default() },
             decode: DecodeOptions::default(),
         };
-        let mut source = ImapSource::connect(&imap(bench)).await.map_err(|error| error.to_string())?;
+        let mut source = AnySource::connect(&polled.options).await.map_err(|error| error.to_string())?;
         let done = cycle::run(&agent, &profile, &Arc::new(people()), &mut source).await;
         source.close().await;
         Ok::<_, String>(done)

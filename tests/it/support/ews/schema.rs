@@ -122,8 +122,7 @@ pub fn validate(root: &Element) -> Verdict {
             let children = ["ItemShape", "SyncFolderId", "SyncState?", "MaxChangesReturned", "SyncScope?"];
             is(operation, M, "SyncFolderItems", &[], &children)?;
             item_shape(&operation.children[0])?;
-            is(&operation.children[1], M, "SyncFolderId", &[], &["*"])?;
-            folder(&operation.children[1].children[0])?;
+            folders(&operation.children[1], "SyncFolderId")?;
             if let Some(state) = operation.child("SyncState") {
                 text(state, M, "SyncState")?;
             }
@@ -235,7 +234,8 @@ fn folder(id: &Element) -> Verdict {
     Ok(())
 }
 
-/// An element with exactly these attributes and children, in this order; `?`: it may be missing; `*`: any children.
+/// An element with exactly these attributes and children, in this order; `?`: it may be missing; `*`: any children;
+/// `#`: text.
 fn is(element: &Element, namespace: &str, name: &str, attributes: &[&str], children: &[&str]) -> Verdict {
     if element.name != name || element.namespace != namespace {
         return Err(format!("{{{}}}{} in place of {name}", element.namespace, element.name));
@@ -250,9 +250,14 @@ fn is(element: &Element, namespace: &str, name: &str, attributes: &[&str], child
             return Err(format!("{name} lacks {known}"));
         }
     }
+    // What holds others, or nothing but attributes, holds no text.
+    if !(children == ["#"] || element.text.trim().is_empty()) {
+        return Err(format!("{name} has text in it"));
+    }
     if children == ["*"] {
         return if element.children.is_empty() { Err(format!("{name} is empty")) } else { Ok(()) };
     }
+    let children = if children == ["#"] { &[] } else { children };
     let mut found = element.children.iter().map(|child| child.name.as_str()).peekable();
     for known in children {
         let is_there = found.next_if_eq(&known.trim_end_matches('?')).is_some();
@@ -264,7 +269,7 @@ fn is(element: &Element, namespace: &str, name: &str, attributes: &[&str], child
 }
 
 fn text(element: &Element, namespace: &str, name: &str) -> Verdict {
-    is(element, namespace, name, &[], &[])?;
+    is(element, namespace, name, &[], &["#"])?;
     if element.text.is_empty() { Err(format!("{name} is empty")) } else { Ok(()) }
 }
 

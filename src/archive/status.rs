@@ -7,6 +7,8 @@ use rusqlite::{OptionalExtension as _, params};
 use serde::Serialize;
 
 use super::catalogue::Catalogue;
+use super::content;
+use super::core::Core;
 use super::error::Result;
 use super::read::Reader;
 use super::record::{Disposition, Head};
@@ -76,6 +78,42 @@ pub struct Attention {
     pub login: String,
     /// `deleted`, `inferred`, `vanished`; `None`: it still is on the gateway, as far as we know.
     pub gone: Option<String>,
+}
+
+/// How an archived item was decoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decoding {
+    /// Its envelope is the message's own header.
+    pub degraded: bool,
+    pub flags: Vec<String>,
+}
+
+/// Items of other gateways that are passed over at most when the newest of one are looked for.
+const PASSED_OVER_MAX: u64 = 10_000;
+
+impl Core {
+    /// How the newest items of a gateway were decoded, newest first, without the first `skip` of them.
+    pub fn newest_decodings(&mut self, of: Gateway<'_>, skip: u64, limit: u64) -> Result<Vec<Decoding>> {
+        // By the items' own order: sightings have no index by time, and a gateway has millions of them.
+        let sql = "SELECT i.id FROM items i WHERE i.id > ?3 AND i.quarantine IS NULL AND EXISTS
+                       (SELECT 1 FROM sightings s JOIN epochs e ON e.id = s.epoch
+                        WHERE s.item = i.id AND e.host = ?1 AND e.login = ?2)
+                   ORDER BY i.id DESC LIMIT ?4 OFFSET ?5";
+        let from = self.catalogue.last_item()?.saturating_sub(PASSED_OVER_MAX + skip);
+        let items: Vec<i64> = {
+            let mut statement = self.catalogue.db.prepare_cached(sql)?;
+            let rows = statement
+                .query_map(params![of.host, of.login, from as i64, limit as i64, skip as i64], |row| row.get(0))?;
+            rows.collect::<rusqlite::Result<_>>()?
+        };
+        let mut decodings = Vec::new();
+        for item in items {
+            let record = content::item_record(&self.catalogue, &mut self.packs, item as u64)?;
+            let message = record.message.map(|message| Decoding { degraded: message.degraded, flags: message.flags });
+            decodings.extend(message);
+        }
+        Ok(decodings)
+    }
 }
 
 fn moment(second: i64) -> Timestamp {

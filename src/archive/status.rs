@@ -235,3 +235,30 @@ impl Reader {
         Ok(at.map(moment))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_support::{Fixture, SMALL, epoch_name, options, wait};
+    use super::super::{Core, Writer};
+    use super::*;
+
+    #[test]
+    fn the_newest_decodings_are_those_of_the_gateway() {
+        let fixture = Fixture::new(SMALL);
+        let (writer, _) = Writer::open(options(&fixture.layout, SMALL.pack_bytes_max)).unwrap();
+        let archive = writer.handle();
+        let newest = |host: &str, skip: u64, limit: u64| -> Vec<bool> {
+            let (host, login) = (host.to_owned(), epoch_name().login);
+            let job = move |core: &mut Core| core.newest_decodings(Gateway { host: &host, login: &login }, skip, limit);
+            wait(archive.call(job)).unwrap().into_iter().map(|decoding| decoding.degraded).collect()
+        };
+        // As `mail` makes them: every 9th was not decoded, every 6th stepped down.
+        let all: Vec<bool> = (0..SMALL.items).rev().filter(|n| n % 9 != 8).map(|n| n % 6 == 5).collect();
+        let host = epoch_name().host;
+        assert_eq!(newest(&host, 0, 100), all);
+        assert_eq!(newest(&host, 3, 5), all[3..8]);
+        assert_eq!(newest(&host, 100, 5), [false; 0]);
+        assert_eq!(newest("other.example", 0, 100), [false; 0]);
+        writer.finish().unwrap();
+    }
+}

@@ -143,7 +143,7 @@ pub fn mail(n: usize, shape: Shape) -> (Mail, Outcome, Vec<std::ops::Range<u64>>
         transfer,
         format: "exchange".into(),
         wrapped_in: None,
-        degraded: false,
+        degraded: n % 6 == 5,
         flags: Vec::new(),
         envelope: Envelope {
             sender: Some(ANNA.into()),

@@ -259,6 +259,8 @@ mod tests {
         assert_eq!(newest(&host, 3, 5), all[3..8]);
         assert_eq!(newest(&host, 100, 5), [false; 0]);
         assert_eq!(newest("other.example", 0, 100), [false; 0]);
+        // The writer ends when nobody has a handle any more.
+        drop(archive);
         writer.finish().unwrap();
     }
 }

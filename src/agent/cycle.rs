@@ -20,7 +20,8 @@ use super::waiting::Waiting;
 use super::window::{Other, Window, listed_of, seen_of};
 use super::{Agent, CycleError, Profile};
 use crate::archive::{
-    ArchiveError, Committed, DeletePolicy, DeletedHow, Disposition, Epoch, EpochName, ErrorKind, Row, Seen,
+    ArchiveError, Committed, Core, Decoding, DeletePolicy, DeletedHow, Disposition, Epoch, EpochName, ErrorKind,
+    Gateway, Row, Seen,
 };
 use crate::people::People;
 use crate::sources::{Body, EpochKey, Fetched, Listed, Opened, Scope, Source};
@@ -71,7 +72,8 @@ pub async fn run<S: Source>(
             report.vanished
         ));
     }
-    report.alarms.extend(findings.alarms(profile, &report));
+    let history = history(agent, profile, &findings, &report).await;
+    report.alarms.extend(findings.alarms(profile, &report, &history));
     report.excluded_by = std::mem::take(&mut findings.excluded_by);
     if profile.delete && source.abilities().can_delete {
         report.alarms.extend(findings.quarantined(profile, &report, agent.clock.now()));
@@ -81,6 +83,16 @@ pub async fn run<S: Source>(
     }
     report.finish();
     (report, failure)
+}
+
+/// How the items before this run's were decoded, as far as they are wanted and to be had: an alarm that cannot be judged
+/// is no reason for a cycle to fail.
+async fn history(agent: &Agent, profile: &Profile, findings: &Findings, report: &ProfileReport) -> Vec<Decoding> {
+    let limit = findings.wants_history(profile);
+    let Some((host, login)) = findings.gateway.clone().filter(|_| limit > 0) else { return Vec::new() };
+    let new = report.archived;
+    let job = move |core: &mut Core| core.newest_decodings(Gateway { host: &host, login: &login }, new, limit);
+    agent.archive.call(job).await.unwrap_or_default()
 }
 
 struct Cycle<'a, S: Source> {
@@ -109,6 +121,7 @@ impl<S: Source> Cycle<'_, S> {
     async fn folder(&mut self, folder: &str) -> Result<(), CycleError> {
         let opened = self.source.open(folder).await?;
         let name = epoch_name(&opened.epoch);
+        self.findings.gateway = Some((name.host.clone(), name.login.clone()));
         let mut epoch = {
             let name = name.clone();
             self.agent.archive.call(move |core| core.epoch(&name)).await?

@@ -20,12 +20,12 @@ use crate::archive::{
     sha256,
 };
 use crate::base::bytes::ByteSource;
-use crate::journal::{Decoded, Format, Transfer};
+use crate::journal::{Decoded, Format, Original, Transfer};
 use crate::mail::regenerated::Regenerated;
 use crate::sources::ItemBytes;
 
 /// Version of the decoder; recorded with each item.
-pub const PARSER: u32 = 3;
+pub const PARSER: u32 = 4;
 
 /// An item on its way from the gateway to the archive.
 pub struct Work {
@@ -230,7 +230,7 @@ pub fn stored(decoded: &Decoded) -> StoredMessage {
         sha256: decoded.original.sha256,
         size: decoded.original.size,
         range: decoded.original.range.clone(),
-        transfer: transfer_name(decoded.original.transfer),
+        transfer: transfer_name(&decoded.original),
         format: decoded.format.as_str().into(),
         wrapped_in: decoded.wrapped_in.clone(),
         degraded: decoded.degraded,
@@ -242,18 +242,43 @@ pub fn stored(decoded: &Decoded) -> StoredMessage {
         reporter: decoded.reporter.clone(),
         twin: decoded.twin.as_ref().map(|twin| Twin {
             range: twin.range.clone(),
-            transfer: transfer_name(twin.transfer),
+            transfer: transfer_name(twin),
             sha256: twin.sha256,
             size: twin.size,
         }),
     }
 }
 
-fn transfer_name(transfer: Transfer) -> String {
-    match transfer {
+fn transfer_name(original: &Original) -> String {
+    let name = match original.transfer {
         Transfer::Identity => "identity",
         Transfer::Base64 => "base64",
         Transfer::QuotedPrintable => "quoted-printable",
+    };
+    match &original.inside {
+        Some(inside) => format!("{name} {}..{}", inside.start, inside.end),
+        None => name.into(),
     }
-    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::digest::Digest;
+    use crate::mail::transfer::{Encoding, decode as decoded};
+
+    #[test]
+    fn where_an_original_lies_in_an_encoded_bounce() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/journal/ndr-report-base64.eml");
+        let item = std::fs::read(path).unwrap();
+        let message = stored(&crate::journal::decode(&item, &crate::journal::DecodeOptions::default()).unwrap());
+        let inside = message.transfer.strip_prefix("base64 ").unwrap();
+        let (start, end) = inside.split_once("..").unwrap();
+        let coded = &item[message.range.start as usize..message.range.end as usize];
+        let report = decoded(Encoding::Base64, coded);
+        let original = &report[start.parse().unwrap()..end.parse().unwrap()];
+        assert!(original.starts_with(b"From: Alice A"), "{}", String::from_utf8_lossy(original));
+        assert_eq!((message.sha256, message.size), (Digest::of(original), original.len() as u64));
+        assert_eq!(message.wrapped_in.as_deref(), Some("ndr"));
+    }
 }

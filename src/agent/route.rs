@@ -18,6 +18,11 @@ use crate::people::{Origin, People, Person, PersonId, UNASSIGNED, Who, created_p
 /// Flags of reports whose envelope was not used.
 const SUSPECT: [&str; 3] = [flags::UNTRUSTED_REPORT, flags::REPORT_WITHOUT_ORIGINAL, flags::UNREADABLE_ENVELOPE];
 
+/// A report that cannot be believed, or read.
+pub fn is_suspect(flags: &[String]) -> bool {
+    flags.iter().any(|flag| SUSPECT.contains(&flag.as_str()))
+}
+
 /// Version of these rules; recorded with each filing.
 pub const RULES: u32 = 3;
 
@@ -116,10 +121,7 @@ impl<'a> Router<'a> {
             at,
             anonymous: decoded.anonymous,
             is_draft: decoded.flags.iter().any(|flag| flag == flags::DRAFT),
-            routing: Routing {
-                suspect: decoded.flags.iter().any(|flag| SUSPECT.contains(&flag.as_str())),
-                ..Routing::default()
-            },
+            routing: Routing { suspect: is_suspect(&decoded.flags), ..Routing::default() },
             filed: HashSet::new(),
             created: HashSet::new(),
             known: HashSet::new(),

@@ -12,6 +12,7 @@ use super::error::{ArchiveError, ErrorKind, Result, Tried as _};
 use super::frame::Kind;
 use super::pack::Packs;
 use super::record::{ChunkRef, ItemRecord, Record, Twin};
+use crate::base::bytes::Cut;
 use crate::base::digest::{Digest, Hasher};
 use crate::mail::transfer::{Decoder, Encoding};
 
@@ -133,28 +134,21 @@ fn write_part<B: AsRef<[u8]>>(
     fetch: &mut dyn FnMut(&ChunkRef) -> Result<B>,
     out: &mut dyn Write,
 ) -> Result<()> {
-    let mut decoder = decoder(transfer).ok_or_else(|| {
+    let mut unpacked = Unpacked::named(transfer).ok_or_else(|| {
         ArchiveError::new(
             ErrorKind::Unusable,
             format!("item {} has the transfer encoding {transfer:?}, which this version does not know", item.item),
         )
     })?;
     let mut hasher = Hasher::new();
-    let mut decoded = Vec::new();
     for_range(item, range.clone(), fetch, &mut |bytes| {
-        if let Decoder::Identity = decoder {
-            hasher.update(bytes);
-            return put(out, bytes);
-        }
-        decoded.clear();
-        decoder.push(bytes, &mut decoded);
-        hasher.update(&decoded);
-        put(out, &decoded)
+        let bytes = unpacked.push(bytes);
+        hasher.update(bytes);
+        put(out, bytes)
     })?;
-    decoded.clear();
-    decoder.finish(&mut decoded);
-    hasher.update(&decoded);
-    put(out, &decoded)?;
+    let bytes = unpacked.finish();
+    hasher.update(bytes);
+    put(out, bytes)?;
     proved(item.item, &format!("{what} in item"), hasher.finish(), sha256)
 }
 
@@ -169,13 +163,79 @@ pub(super) fn proved(item: u64, what: &str, found: Digest, recorded: Digest) -> 
     Err(ArchiveError::damaged(format!("the {what} {item} has the SHA-256 {found}, recorded is {recorded}")))
 }
 
-/// For the names in [`super::record::StoredMessage`]: those only, another one is not guessed at.
-pub(super) fn decoder(transfer: &str) -> Option<Decoder> {
-    let encoding = match transfer {
-        "identity" => Encoding::Identity,
-        "base64" => Encoding::Base64,
-        "quoted-printable" => Encoding::QuotedPrintable,
-        _ => return None,
-    };
-    Some(Decoder::new(encoding))
+/// A range of an item on its way to the message that it holds.
+pub(super) struct Unpacked {
+    decoder: Decoder,
+    decoded: Vec<u8>,
+    cut: Cut,
+}
+
+impl Unpacked {
+    /// For the names in [`super::record::StoredMessage`]: those only, another one is not guessed at.
+    pub fn named(transfer: &str) -> Option<Unpacked> {
+        let (name, inside) = match transfer.split_once(' ') {
+            Some((name, inside)) => {
+                let (start, end) = inside.split_once("..")?;
+                (name, Some(start.parse().ok()?..end.parse().ok()?))
+            }
+            None => (transfer, None),
+        };
+        let encoding = match (name, &inside) {
+            ("identity", None) => Encoding::Identity,
+            ("base64", _) => Encoding::Base64,
+            ("quoted-printable", _) => Encoding::QuotedPrintable,
+            _ => return None,
+        };
+        Some(Unpacked { decoder: Decoder::new(encoding), decoded: Vec::new(), cut: Cut::new(inside) })
+    }
+
+    /// What the next bytes of the range add to the message.
+    pub fn push<'s>(&'s mut self, bytes: &'s [u8]) -> &'s [u8] {
+        if let Decoder::Identity = self.decoder {
+            return bytes;
+        }
+        self.decoded.clear();
+        self.decoder.push(bytes, &mut self.decoded);
+        self.cut.of(&self.decoded)
+    }
+
+    /// What was held back.
+    pub fn finish(&mut self) -> &[u8] {
+        self.decoded.clear();
+        std::mem::replace(&mut self.decoder, Decoder::Identity).finish(&mut self.decoded);
+        self.cut.of(&self.decoded)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unpacked(transfer: &str, pieces: &[&str]) -> Option<String> {
+        let mut unpacked = Unpacked::named(transfer)?;
+        let mut out = Vec::new();
+        for piece in pieces {
+            out.extend_from_slice(unpacked.push(piece.as_bytes()));
+        }
+        out.extend_from_slice(unpacked.finish());
+        Some(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_message_is_all_of_its_range_or_some_of_what_it_decodes_to() {
+        let coded = ["aGVs", "bG8gd", "29ybGQ="];
+        assert_eq!(unpacked("identity", &coded).unwrap(), coded.concat());
+        assert_eq!(unpacked("base64", &coded).unwrap(), "hello world");
+        for (transfer, message) in
+            [("base64 0..5", "hello"), ("base64 4..8", "o wo"), ("base64 6..99", "world"), ("base64 3..3", "")]
+        {
+            assert_eq!(unpacked(transfer, &coded).unwrap(), message, "{transfer}");
+        }
+        assert_eq!(unpacked("quoted-printable 1..3", &["a=3", "Db", "c"]).unwrap(), "=b");
+        for unknown in
+            ["", "rot13", "base64 ", "base64 3", "base64 a..b", "base64 1..2 3", "identity 1..2", "base64  1..2"]
+        {
+            assert_eq!(unpacked(unknown, &coded), None, "{unknown}");
+        }
+    }
 }

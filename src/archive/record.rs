@@ -110,7 +110,8 @@ pub struct StoredMessage {
     pub sha256: Digest,
     pub size: u64,
     pub range: Range<u64>,
-    /// `identity`, `base64` or `quoted-printable`.
+    /// `identity`, `base64` or `quoted-printable`; the latter two with ` START..END` where the message is only these
+    /// bytes of what the range decodes to.
     pub transfer: String,
     pub format: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]

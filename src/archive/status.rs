@@ -7,6 +7,8 @@ use rusqlite::{OptionalExtension as _, params};
 use serde::Serialize;
 
 use super::catalogue::Catalogue;
+use super::content;
+use super::core::Core;
 use super::error::Result;
 use super::read::Reader;
 use super::record::{Disposition, Head};
@@ -76,6 +78,42 @@ pub struct Attention {
     pub login: String,
     /// `deleted`, `inferred`, `vanished`; `None`: it still is on the gateway, as far as we know.
     pub gone: Option<String>,
+}
+
+/// How an archived item was decoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decoding {
+    /// Its envelope is the message's own header.
+    pub degraded: bool,
+    pub flags: Vec<String>,
+}
+
+/// Items of other gateways that are passed over at most when the newest of one are looked for.
+const PASSED_OVER_MAX: u64 = 10_000;
+
+impl Core {
+    /// How the newest items of a gateway were decoded, newest first, without the first `skip` of them.
+    pub fn newest_decodings(&mut self, of: Gateway<'_>, skip: u64, limit: u64) -> Result<Vec<Decoding>> {
+        // By the items' own order: sightings have no index by time, and a gateway has millions of them.
+        let sql = "SELECT i.id FROM items i WHERE i.id > ?3 AND i.quarantine IS NULL AND EXISTS
+                       (SELECT 1 FROM sightings s JOIN epochs e ON e.id = s.epoch
+                        WHERE s.item = i.id AND e.host = ?1 AND e.login = ?2)
+                   ORDER BY i.id DESC LIMIT ?4 OFFSET ?5";
+        let from = self.catalogue.last_item()?.saturating_sub(PASSED_OVER_MAX + skip);
+        let items: Vec<i64> = {
+            let mut statement = self.catalogue.db.prepare_cached(sql)?;
+            let rows = statement
+                .query_map(params![of.host, of.login, from as i64, limit as i64, skip as i64], |row| row.get(0))?;
+            rows.collect::<rusqlite::Result<_>>()?
+        };
+        let mut decodings = Vec::new();
+        for item in items {
+            let record = content::item_record(&self.catalogue, &mut self.packs, item as u64)?;
+            let message = record.message.map(|message| Decoding { degraded: message.degraded, flags: message.flags });
+            decodings.extend(message);
+        }
+        Ok(decodings)
+    }
 }
 
 fn moment(second: i64) -> Timestamp {
@@ -195,5 +233,34 @@ impl Reader {
         let sql = "SELECT at FROM commits ORDER BY seq DESC LIMIT 1";
         let at: Option<i64> = self.catalogue.db.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
         Ok(at.map(moment))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_support::{Fixture, SMALL, epoch_name, options, wait};
+    use super::super::{Core, Writer};
+    use super::*;
+
+    #[test]
+    fn the_newest_decodings_are_those_of_the_gateway() {
+        let fixture = Fixture::new(SMALL);
+        let (writer, _) = Writer::open(options(&fixture.layout, SMALL.pack_bytes_max)).unwrap();
+        let archive = writer.handle();
+        let newest = |host: &str, skip: u64, limit: u64| -> Vec<bool> {
+            let (host, login) = (host.to_owned(), epoch_name().login);
+            let job = move |core: &mut Core| core.newest_decodings(Gateway { host: &host, login: &login }, skip, limit);
+            wait(archive.call(job)).unwrap().into_iter().map(|decoding| decoding.degraded).collect()
+        };
+        // As `mail` makes them: every 9th was not decoded, every 6th stepped down.
+        let all: Vec<bool> = (0..SMALL.items).rev().filter(|n| n % 9 != 8).map(|n| n % 6 == 5).collect();
+        let host = epoch_name().host;
+        assert_eq!(newest(&host, 0, 100), all);
+        assert_eq!(newest(&host, 3, 5), all[3..8]);
+        assert_eq!(newest(&host, 100, 5), [false; 0]);
+        assert_eq!(newest("other.example", 0, 100), [false; 0]);
+        // The writer ends when nobody has a handle any more.
+        drop(archive);
+        writer.finish().unwrap();
     }
 }

@@ -113,9 +113,14 @@ pub fn mail(n: usize, shape: Shape) -> (Mail, Outcome, Vec<std::ops::Range<u64>>
     let report = format!("From: journal@corp.example\r\nX-Copy: {n}\r\n\r\nSender: {ANNA}\r\n\r\n").into_bytes();
     let (body, transfer) = if n % 11 == 10 {
         use base64::Engine as _;
-        (base64::prelude::BASE64_STANDARD.encode(&original).into_bytes(), "base64")
+        // Every other one lies in an encoded report.
+        let (before, after) = if n % 2 == 1 { ("X-Report: yes\r\n\r\n", "\r\n--r--") } else { ("", "") };
+        let whole = [before.as_bytes(), &original, after.as_bytes()].concat();
+        let inside = format!("base64 {}..{}", before.len(), before.len() + original.len());
+        let transfer = if before.is_empty() { "base64".to_owned() } else { inside };
+        (base64::prelude::BASE64_STANDARD.encode(whole).into_bytes(), transfer)
     } else {
-        (original.clone(), "identity")
+        (original.clone(), "identity".to_owned())
     };
     let range = report.len() as u64..(report.len() + body.len()) as u64;
     let mut leaves = Vec::new();
@@ -135,10 +140,10 @@ pub fn mail(n: usize, shape: Shape) -> (Mail, Outcome, Vec<std::ops::Range<u64>>
         sha256: Digest::of(&original),
         size: original.len() as u64,
         range,
-        transfer: transfer.into(),
+        transfer,
         format: "exchange".into(),
         wrapped_in: None,
-        degraded: false,
+        degraded: n % 6 == 5,
         flags: Vec::new(),
         envelope: Envelope {
             sender: Some(ANNA.into()),

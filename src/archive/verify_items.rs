@@ -109,20 +109,18 @@ fn hash(verifier: &mut Verifier<'_>, item: &ItemRecord) -> Result<()> {
     let Some(message) = &item.message else {
         return content::write_item(item, &mut fetch, &mut std::io::sink());
     };
-    let Some(mut transfer) = content::decoder(&message.transfer) else {
+    let Some(mut unpacked) = content::Unpacked::named(&message.transfer) else {
         return content::write_original(item, &mut fetch, &mut std::io::sink());
     };
     let (mut whole, mut original) = (Hasher::new(), Hasher::new());
-    let (mut at, mut decoded) = (0u64, Vec::new());
+    let mut at = 0u64;
     content::for_range(item, 0..item.size, &mut fetch, &mut |bytes| {
         whole.update(bytes);
         let (start, end) = (at, at + bytes.len() as u64);
         at = end;
         let (from, to) = (message.range.start.max(start), message.range.end.min(end));
         if from < to {
-            decoded.clear();
-            transfer.push(&bytes[(from - start) as usize..(to - start) as usize], &mut decoded);
-            original.update(&decoded);
+            original.update(unpacked.push(&bytes[(from - start) as usize..(to - start) as usize]));
         }
         Ok(())
     })?;
@@ -130,9 +128,7 @@ fn hash(verifier: &mut Verifier<'_>, item: &ItemRecord) -> Result<()> {
     if message.range.start > message.range.end || message.range.end > item.size {
         return content::write_original(item, &mut fetch, &mut std::io::sink());
     }
-    decoded.clear();
-    transfer.finish(&mut decoded);
-    original.update(&decoded);
+    original.update(unpacked.finish());
     content::proved(item.item, "message in item", original.finish(), message.sha256)
 }
 

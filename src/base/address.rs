@@ -20,12 +20,16 @@ impl Address {
             _ => text,
         };
         let (local, domain) = text.rsplit_once('@')?;
-        let local = local.trim_matches('"');
-        let bad = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>' | ',' | ';');
-        if local.is_empty() || domain.is_empty() || local.contains(bad) || domain.contains(bad) {
+        if text.len() > 1024 {
             return None;
         }
-        if text.len() > 1024 {
+        let bad = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>' | ',' | ';');
+        // Quotes count only where the address needs them (RFC 5321 §4.1.2): `"a.b"@x` is `a.b@x`.
+        let bare = local.trim_matches('"');
+        let quoted = local.len() > 2 && local.starts_with('"') && local.ends_with('"');
+        let needs_quotes = quoted && bare.contains(bad) && !bare.contains(|c: char| c.is_control() || c == '"');
+        let local = if needs_quotes { local } else { bare };
+        if local.is_empty() || domain.is_empty() || domain.contains(bad) || (!needs_quotes && local.contains(bad)) {
             return None;
         }
         // Asked again: IDNA maps some characters to these (U+037E to a semicolon).
@@ -113,14 +117,31 @@ mod tests {
             assert_eq!(parsed(text).as_deref(), Some("bob@corp.example"), "{text}");
         }
         assert_eq!(parsed("a@BÜCHER.example").as_deref(), Some("a@xn--bcher-kva.example"));
+        for text in ["\"John Doe\"@corp.example", "<\"john doe\"@CORP.example.>"] {
+            assert_eq!(parsed(text).as_deref(), Some("\"john doe\"@corp.example"), "{text}");
+        }
+        assert_eq!(parsed("\"a,b@c\"@corp.example").as_deref(), Some("\"a,b@c\"@corp.example"));
+        assert_eq!(parsed("\"a.b\"@corp.example").as_deref(), Some("a.b@corp.example"));
         assert_eq!(parsed("a@under_score.example").as_deref(), Some("a@under_score.example"));
     }
 
     #[test]
     fn what_is_no_address_is_none() {
-        for text in
-            ["", "<>", "Bob", "@corp.example", "bob@", "EX:/o=Org/cn=bob", "a b@corp.example", "a@b@", "a@b\u{37e}c"]
-        {
+        for text in [
+            "",
+            "<>",
+            "Bob",
+            "@corp.example",
+            "bob@",
+            "EX:/o=Org/cn=bob",
+            "a b@corp.example",
+            "a@b@",
+            "a@b\u{37e}c",
+            "\"a b@corp.example",
+            "a \"b\"@corp.example",
+            "\"a\" <\"b\"@corp.example",
+            "\"\"@corp.example",
+        ] {
             assert_eq!(parsed(text), None, "{text}");
         }
     }

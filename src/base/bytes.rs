@@ -132,6 +132,28 @@ pub fn for_each_window<E: From<io::Error>>(
     Ok(())
 }
 
+/// Takes a range out of a stream that passes in pieces.
+pub struct Cut {
+    range: Range<u64>,
+    at: u64,
+}
+
+impl Cut {
+    /// `None`: everything.
+    pub fn new(range: Option<Range<u64>>) -> Cut {
+        Cut { range: range.unwrap_or(0..u64::MAX), at: 0 }
+    }
+
+    /// What of the next piece lies in the range.
+    pub fn of<'p>(&mut self, piece: &'p [u8]) -> &'p [u8] {
+        let start = self.at;
+        self.at += piece.len() as u64;
+        let within = |offset: u64| offset.saturating_sub(start).min(piece.len() as u64) as usize;
+        let (from, to) = (within(self.range.start), within(self.range.end));
+        piece.get(from..to).unwrap_or_default()
+    }
+}
+
 /// A copy of `range`; the caller has bounded its length.
 pub fn read_range(source: &(impl ByteSource + ?Sized), range: Range<u64>) -> io::Result<Vec<u8>> {
     if range.start > range.end || range.end > source.len() {

@@ -5,7 +5,7 @@
 /// filed as a plain mail.
 pub const UNTRUSTED_REPORT: &str = "untrusted-report";
 /// A report whose envelope part cannot be read: filed by the headers of the original, or, when there is
-/// more than one original, as a plain mail.
+/// more than one original, or one that cannot be cut out of the item, as a plain mail.
 pub const UNREADABLE_ENVELOPE: &str = "unreadable-envelope";
 /// Marked as a report but without an original in it: filed as a plain mail.
 pub const REPORT_WITHOUT_ORIGINAL: &str = "report-without-original";

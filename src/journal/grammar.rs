@@ -68,6 +68,8 @@ struct Line<'a> {
     number: usize,
 }
 
+/// What Exchange writes in the place of an identifier that the original does not have.
+const NO_MESSAGE_ID: &str = "Unknown Message-ID";
 const VIAS: [(&str, Via); 2] = [("expanded:", Via::Expanded), ("forwarded:", Via::Forwarded)];
 const BLANKS: [char; 2] = [' ', '\t'];
 /// Before the recipient, before the word for how, and before what that names.
@@ -100,7 +102,7 @@ pub fn parse(text: &str, inner: Inner<'_>) -> Option<Parsed> {
                 }
             }
             Label::MessageId => {
-                if parsed.message_id.is_none() {
+                if parsed.message_id.is_none() && !line.value.eq_ignore_ascii_case(NO_MESSAGE_ID) {
                     parsed.message_id = normal_message_id(&line.value);
                 }
             }

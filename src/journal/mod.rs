@@ -30,6 +30,7 @@ use trail::Trail;
 
 mod citadel;
 mod copies;
+mod embedded;
 mod exchange;
 mod exchange2003;
 pub mod flags;
@@ -99,6 +100,8 @@ pub struct Original {
     /// Byte range in the item, without the line break before the closing delimiter.
     pub range: Range<u64>,
     pub transfer: Transfer,
+    /// Within an encoded bounce: which bytes of what the range decodes to. `None`: all of them.
+    pub inside: Option<Range<u64>>,
     /// SHA-256 of the decoded bytes.
     pub sha256: Digest,
     /// Length of the decoded bytes.
@@ -196,6 +199,8 @@ struct Item<'a, 'h> {
     outer: &'h Headers<'h>,
     options: &'h DecodeOptions,
     trail: &'h Trail,
+    /// `bytes` are not the item's own, but what a part of it decodes to.
+    embedded: bool,
 }
 
 impl<'a> Item<'a, '_> {
@@ -280,8 +285,16 @@ fn decode_unguarded(
     if headers.is_empty() {
         return Err(DecodeError("no header fields: this is not a mail".into()));
     }
-    let item =
-        Item { bytes, structure: &structure, root: 0, headers: &headers, outer: &headers, options, trail: &trail };
+    let item = Item {
+        bytes,
+        structure: &structure,
+        root: 0,
+        headers: &headers,
+        outer: &headers,
+        options,
+        trail: &trail,
+        embedded: false,
+    };
     let mut finding = item.read()?;
     if structure.limited || finding.original.structure().limited {
         finding.flags.push(flags::LIMITS_MET);

@@ -7,7 +7,7 @@ use crate::base::address::{Address, normalise_domain};
 
 /// Fields in which gateways note the recipients of a copy. First those that only a gateway writes for this purpose;
 /// last those that every mailbox gets on delivery and that often name the journal mailbox itself.
-pub const ENVELOPE_HEADERS: [&str; 10] = [
+pub const ENVELOPE_HEADERS: [&str; 11] = [
     "X-Gm-Original-To",
     "Envelope-To",
     "X-Envelope-To",
@@ -15,6 +15,7 @@ pub const ENVELOPE_HEADERS: [&str; 10] = [
     "X-RCPTTO",
     "X-Deliver-To",
     "X-MDaemon-Deliver-To",
+    "X-Sieve-Redirected-From",
     "X-Original-To",
     "Delivered-To",
     "Apparently-To",

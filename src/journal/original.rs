@@ -1,17 +1,18 @@
 //! The original inside an item: where it lies, its header and structure, and its digests.
 //!
 //! Always a byte range of the item, never written anew. The one exception that the world makes, a
-//! message/rfc822 with a transfer encoding, is decoded in a stream and never held.
+//! message/rfc822 with a transfer encoding (or within a bounced report that has one), is decoded in a stream and
+//! never held.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use super::{Canonical, DecodeError, Item, Original, Transfer, flags, scan};
-use crate::base::bytes::{ByteSource, for_each_window, read_range};
+use crate::base::bytes::{ByteSource, Cut, for_each_window, read_range};
 use crate::base::digest::{Digest, Hasher};
 use crate::mail::canonical::{self, Collector};
 use crate::mail::header::Headers;
-use crate::mail::mime::{Kind, Limits, Scanner, Structure};
+use crate::mail::mime::{Kind, Limits, Part, Scanner, Structure};
 use crate::mail::transfer::{Decoder, Encoding};
 
 /// How much of an encoded body is looked at to see whether it is encoded.
@@ -22,11 +23,13 @@ const PIECE: usize = 64 * 1024;
 pub struct Located<'a> {
     range: Range<u64>,
     transfer: Transfer,
+    /// Which bytes of what the range decodes to; `None`: all of them.
+    inside: Option<Range<u64>>,
     header: Cow<'a, [u8]>,
     structure: Cow<'a, Structure>,
     /// The part of `structure` that is the message.
     root: usize,
-    /// What `structure` counts its offsets from, as an offset of the item.
+    /// What `structure` counts its offsets from, as an offset of the item, or of what the range decodes to.
     base: u64,
 }
 
@@ -36,6 +39,7 @@ impl<'a> Located<'a> {
         Located {
             range: 0..item.bytes.len(),
             transfer: Transfer::Identity,
+            inside: None,
             header: Cow::Borrowed(&item.structure.root_header),
             structure: Cow::Borrowed(item.structure),
             root: 0,
@@ -52,6 +56,7 @@ impl<'a> Located<'a> {
                 header: Cow::Owned(header),
                 range,
                 transfer: Transfer::Identity,
+                inside: None,
                 structure: Cow::Borrowed(item.structure),
                 root: part + 1,
                 base: 0,
@@ -63,10 +68,9 @@ impl<'a> Located<'a> {
             Encoding::Base64 => Transfer::Base64,
             Encoding::QuotedPrintable => Transfer::QuotedPrintable,
         };
-        let sample = read_range(item.bytes, range.start..range.end.min(range.start + SAMPLE))?;
         let (transfer, flag) = match transfer {
             Transfer::Identity => (transfer, None),
-            _ if !is_encoded(&sample, transfer) => (Transfer::Identity, Some(flags::ENCODING_NOT_APPLIED)),
+            _ if !is_encoded_part(item, part)? => (Transfer::Identity, Some(flags::ENCODING_NOT_APPLIED)),
             Transfer::Base64 | Transfer::QuotedPrintable => (transfer, Some(flags::ENCODED_ORIGINAL)),
         };
         let base = if transfer == Transfer::Identity { range.start } else { 0 };
@@ -78,7 +82,35 @@ impl<'a> Located<'a> {
             scanner.finish()
         };
         let header = Cow::Owned(std::mem::take(&mut structure.root_header));
-        Ok((Located { range, transfer, header, structure: Cow::Owned(structure), root: 0, base }, flag))
+        let structure = Cow::Owned(structure);
+        Ok((Located { range, transfer, inside: None, header, structure, root: 0, base }, flag))
+    }
+
+    fn owned(self) -> Located<'static> {
+        let Located { range, transfer, inside, header, structure, root, base } = self;
+        let (header, structure) = (Cow::Owned(header.into_owned()), Cow::Owned(structure.into_owned()));
+        Located { range, transfer, inside, header, structure, root, base }
+    }
+
+    /// One that was found in a run of the item's own bytes, which begins at `start`.
+    pub fn shifted(self, start: u64) -> Located<'static> {
+        let mut located = self.owned();
+        located.range = located.range.start + start..located.range.end + start;
+        if located.transfer == Transfer::Identity {
+            located.base += start;
+        }
+        located
+    }
+
+    /// One that was found in what the range decodes to; `None` when it is encoded itself.
+    pub fn enclosed(self, range: Range<u64>, transfer: Transfer) -> Option<Located<'static>> {
+        if self.transfer != Transfer::Identity {
+            return None;
+        }
+        let mut located = self.owned();
+        located.inside = Some(std::mem::replace(&mut located.range, range));
+        located.transfer = transfer;
+        Some(located)
     }
 
     pub fn header(&self) -> &[u8] {
@@ -92,7 +124,9 @@ impl<'a> Located<'a> {
     /// Rights-protected (IRM, Purview message encryption): its content cannot be read without a key.
     pub fn is_protected(&self) -> bool {
         let headers = Headers::of(&self.header);
-        if headers.get("content-class").is_some_and(|f| f.one_line().eq_ignore_ascii_case(b"rpmsg.message")) {
+        // `rpmsg.message`, and of voice mail `IPM.Note.rpmsg.Microsoft.Voicemail…`.
+        let class = headers.get("content-class").map(|field| field.one_line().to_ascii_lowercase()).unwrap_or_default();
+        if class == b"rpmsg.message" || class.starts_with(b"ipm.note.rpmsg.") {
             return true;
         }
         self.structure.subtree(self.root).any(|index| {
@@ -115,25 +149,35 @@ impl<'a> Located<'a> {
     /// What is known without reading the original once more; of an encoded one the size is that of its digits.
     pub fn undigested(&self) -> (Original, Canonical) {
         let sha256 = Digest::ZERO;
-        let size = self.range.end - self.range.start;
-        let original = Original { range: self.range.clone(), transfer: self.transfer, sha256, size };
-        (original, Canonical { version: canonical::VERSION, digest: sha256 })
+        let lies = self.inside.as_ref().unwrap_or(&self.range);
+        (self.original(sha256, lies.end - lies.start), Canonical { version: canonical::VERSION, digest: sha256 })
     }
 
     /// Reads the original once more, for its SHA-256 and its canonical digest at the same time.
     pub fn digest(&self, item: &dyn ByteSource) -> Result<(Original, Canonical), DecodeError> {
         let mut hasher = Hasher::new();
         let mut size = 0;
-        let start = if self.transfer == Transfer::Identity { self.range.start - self.base } else { 0 };
+        let start = match (&self.inside, self.transfer) {
+            (Some(inside), _) => inside.start - self.base,
+            (None, Transfer::Identity) => self.range.start - self.base,
+            (None, Transfer::Base64 | Transfer::QuotedPrintable) => 0,
+        };
         let mut collector = Collector::new(&self.structure, self.root, start);
+        let mut cut = Cut::new(self.inside.clone());
         decoded(item, self.range.clone(), self.transfer, |piece| {
+            let piece = cut.of(piece);
             hasher.update(piece);
             size += piece.len() as u64;
             collector.feed(piece);
         })?;
         let sha256 = hasher.finish();
-        let original = Original { range: self.range.clone(), transfer: self.transfer, sha256, size };
-        Ok((original, Canonical { version: canonical::VERSION, digest: collector.finish(sha256) }))
+        let canonical = Canonical { version: canonical::VERSION, digest: collector.finish(sha256) };
+        Ok((self.original(sha256, size), canonical))
+    }
+
+    fn original(&self, sha256: Digest, size: u64) -> Original {
+        let (range, inside) = (self.range.clone(), self.inside.clone());
+        Original { range, transfer: self.transfer, inside, sha256, size }
     }
 }
 
@@ -181,20 +225,22 @@ fn decoded(
     Ok(())
 }
 
-/// Whether bytes that are labelled as encoded are. A relay that puts the label on a message as it is would
+/// Whether a part that is labelled as encoded is. A relay that puts the label on a message as it is would
 /// otherwise cost the message.
-fn is_encoded(sample: &[u8], transfer: Transfer) -> bool {
-    match transfer {
-        Transfer::Identity => true,
+pub fn is_encoded_part(item: &Item<'_, '_>, part: usize) -> Result<bool, DecodeError> {
+    let Part { body, content, .. } = &item.structure.parts[part];
+    let sample = read_range(item.bytes, body.start..body.end.min(body.start + SAMPLE))?;
+    Ok(match content.encoding {
+        Encoding::Identity => true,
         // A header field has a colon, which is no digit of base64.
-        Transfer::Base64 => {
+        Encoding::Base64 => {
             let line = sample.trim_ascii_start().split(|&b| b == b'\n').next().unwrap_or_default();
             !line.contains(&b':')
         }
         // Headers as they are have `name="value"` or `boundary=----`, which is no escape.
-        Transfer::QuotedPrintable => !sample.windows(3).any(|three| {
+        Encoding::QuotedPrintable => !sample.windows(3).any(|three| {
             let escape = three[1].is_ascii_hexdigit() && three[2].is_ascii_hexdigit();
             three[0] == b'=' && !escape && !three[1].is_ascii_whitespace()
         }),
-    }
+    })
 }

@@ -4,6 +4,7 @@
 
 pub mod canonical;
 pub mod content;
+pub mod encoded_words;
 pub mod envelope;
 pub mod header;
 pub mod html;

@@ -55,16 +55,29 @@ impl Summary {
     }
 }
 
-/// The first field of that name as an identifier in angle brackets; `None` when missing or empty. White
-/// space inside (from folding) is no part of an identifier.
+/// The first field of that name that is not empty, as an identifier in angle brackets. White space inside (from
+/// folding) is no part of an identifier.
 pub fn message_id(headers: &Headers<'_>, name: &str) -> Option<String> {
-    let value = headers.get(name)?.value;
-    normal_message_id(&String::from_utf8_lossy(&value[..value.len().min(8192)]))
+    message_ids(headers, name).next()
 }
 
-/// Whether two identifiers, in angle brackets, are one. Servers change the case of the domain, so case is no difference.
+/// The identifiers of all fields of that name: broken mailers write more than one.
+pub fn message_ids<'a>(headers: &'a Headers<'_>, name: &'a str) -> impl Iterator<Item = String> + 'a {
+    let values = headers.all(name).map(|field| &field.value[..field.value.len().min(8192)]);
+    values.filter_map(|value| normal_message_id(&String::from_utf8_lossy(value)))
+}
+
+/// Whether two identifiers, in angle brackets, are one. Servers change the case of the domain, so case is no
+/// difference; and they write question marks or the like for bytes beyond ASCII, which no identifier should have.
 pub fn is_same_message_id(one: &str, other: &str) -> bool {
-    one.eq_ignore_ascii_case(other)
+    if one.is_ascii() && other.is_ascii() {
+        return one.eq_ignore_ascii_case(other);
+    }
+    let is_foreign = |c: char| c == '?' || !c.is_ascii();
+    let words = |id: &str| -> Vec<String> {
+        id.split(is_foreign).filter(|word| !word.is_empty()).map(str::to_ascii_lowercase).collect()
+    };
+    words(one) == words(other)
 }
 
 /// The same for a text from elsewhere.
@@ -108,6 +121,17 @@ mod tests {
             assert_eq!(normal_message_id(text), None, "{text}");
         }
         assert!(is_same_message_id("<1@Corp.Example>", "<1@corp.example>"));
+        assert!(is_same_message_id("<z\u{fffd}hler.1@x>", "<z??hler.1@x>"));
+        for (one, other) in [("<z\u{e4}hler.1@x>", "<z?hler.2@x>"), ("<z\u{e4}1@x>", "<z1@x>"), ("<a?b@x>", "<ab@x>")] {
+            assert!(!is_same_message_id(one, other), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn an_empty_field_is_no_identifier() {
+        let headers = Headers::of(b"Message-ID:\r\nMessage-Id: <one@x>\r\nMESSAGE-ID: <two@x>\r\n\r\n");
+        assert_eq!(message_id(&headers, "message-id").as_deref(), Some("<one@x>"));
+        assert_eq!(message_ids(&headers, "message-id").collect::<Vec<_>>(), ["<one@x>", "<two@x>"]);
     }
 
     #[test]

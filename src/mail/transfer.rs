@@ -27,7 +27,8 @@ impl Encoding {
     }
 }
 
-/// Decodes a stream of pieces.
+/// Decodes a stream of pieces. A clone goes on from where it was taken.
+#[derive(Clone)]
 pub enum Decoder {
     Identity,
     Base64(Base64),
@@ -90,7 +91,7 @@ static DIGITS: [[u32; 256]; 4] = {
     table
 };
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Base64 {
     /// Up to three digits that wait for the fourth.
     bits: u32,
@@ -158,7 +159,7 @@ fn groups(input: &[u8], out: &mut Vec<u8>) -> usize {
 /// padding that a mail server added, and is let through rather than held.
 const BLANKS_MAX: usize = 1024;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct QuotedPrintable {
     state: Escape,
     /// White space that is content only when something follows on the line.

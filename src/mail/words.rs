@@ -9,6 +9,8 @@ use mail_parser::parsers::MessageStream;
 use mail_parser::{Address as ParsedAddress, HeaderValue};
 use memchr::memmem;
 
+use super::encoded_words::{self, WORD_MAX};
+
 /// Longer unstructured values are cut before they are decoded.
 const TEXT_INPUT_MAX: usize = 16 * 1024;
 /// Longer address lists are read in pieces of this size; a single entry is cut there.
@@ -65,7 +67,7 @@ fn mailboxes_of_piece(piece: &[u8], mailboxes: &mut Vec<Mailbox>) {
         ParsedAddress::Group(groups) => groups.into_iter().flat_map(|group| group.addresses).collect(),
     };
     let kept = |text: Option<std::borrow::Cow<'_, str>>| text.map(|t| clean(&t)).filter(|t| !t.is_empty());
-    let all = parsed.into_iter().map(|one| Mailbox { name: kept(one.name), address: kept(one.address) });
+    let all = parsed.into_iter().map(|one| Mailbox { name: kept(one.name), address: kept(one.address) }.mended());
     mailboxes.extend(all.filter(|one| one.name.is_some() || one.address.is_some()));
 }
 
@@ -79,6 +81,18 @@ pub fn date(value: &[u8]) -> Option<Timestamp> {
 }
 
 impl Mailbox {
+    /// mail-parser takes a quoted local part for a name (`"a b"@x`), and leaves a route where it is (`@relay:a@x`).
+    fn mended(self) -> Mailbox {
+        match (self.name, self.address) {
+            (name, Some(address)) if address.starts_with('@') => match (name, address.rsplit_once(':')) {
+                (name, Some((_, address))) => Mailbox { name, address: Some(address.to_owned()) },
+                (Some(local), None) => Mailbox { name: None, address: Some(format!("\"{local}\"{address}")) },
+                (None, None) => Mailbox { name: None, address: Some(address) },
+            },
+            (name, address) => Mailbox { name, address },
+        }
+    }
+
     /// `Name <address>`, or what there is of it.
     pub fn shown(&self) -> String {
         match (&self.name, &self.address) {
@@ -125,7 +139,7 @@ pub fn truncated(mut text: String, bytes: usize) -> String {
 /// line break at the end, and no encoded word that begins without ending nearby: each of those would be
 /// read to the end of the field, which makes a field full of them quadratic.
 fn prepared(value: &[u8]) -> Vec<u8> {
-    const WORD_MAX: usize = 1024;
+    let value = &*encoded_words::in_utf8(value);
     let mut input = match std::str::from_utf8(value) {
         Ok(_) => value.to_vec(),
         // The cut above may have gone through a character.
@@ -156,6 +170,12 @@ mod tests {
         assert_eq!(text(b" =?utf-8?q?a=0D=0ARecipient:_x?="), "a Recipient: x");
         assert_eq!(text(b" Gr\xfc\xdfe"), "Grüße");
         assert_eq!(text("Grüße".as_bytes()), "Grüße");
+        // A character cut in two, and another charset behind it.
+        assert_eq!(text(b"=?utf-8?B?WsM=?=\r\n =?UTF-8?Q?=A4hler_?= =?iso-8859-1?q?f=FCr?= x"), "Zähler für x");
+        assert_eq!(text(b"=?iso-2022-jp?B?GyRCO01IPjR8GyhC?="), "四半期");
+        assert_eq!(text(b"=?gb2312?B?vL62yMr919Y=?="), "季度数字");
+        assert_eq!(text(b"=?utf-8*de?Q?Z=C3=A4hler?= =?utf-8?Q?broken"), "Zähler =?utf-8?Q?broken");
+        assert_eq!(text("=?utf-8?q?Z=C3=A4hler_?= ".repeat(400).as_bytes()), "Zähler ".repeat(400).trim());
         assert_eq!(text(b""), "");
     }
 
@@ -174,6 +194,11 @@ mod tests {
             ]
         );
         assert_eq!(mailboxes(b"undisclosed-recipients:;"), []);
+        let addresses = |list: &[u8]| mailboxes(list).into_iter().filter_map(|one| one.address).collect::<Vec<_>>();
+        let odd = b"\"a b\"@corp.example, <@relay.example,@other.example:c@corp.example>, \"d\"@corp.example";
+        assert_eq!(addresses(odd), ["\"a b\"@corp.example", "c@corp.example", "\"d\"@corp.example"]);
+        let list = b"=?utf-8?q?Doe=2C?= =?utf-8?q?_\x22Jane\x22?= <jane@corp.example>, b@corp.example";
+        assert_eq!(addresses(list), ["jane@corp.example", "b@corp.example"]);
         assert_eq!(mailboxes(b""), []);
     }
 

@@ -93,12 +93,14 @@ fn the_original_is_a_slice_of_the_item() {
             let item = with_breaks(&fs::read(&path).unwrap(), line_break);
             let (Some(decoded), _) = decoded(&item) else { continue };
             let original = decoded.original;
+            let all = original.inside.clone().map(|inside| inside.start as usize..inside.end as usize);
             let slice = &item[original.range.start as usize..original.range.end as usize];
             let bytes = match original.transfer {
                 Transfer::Identity => slice.to_vec(),
                 Transfer::Base64 => {
                     let digits: Vec<u8> = slice.iter().copied().filter(u8::is_ascii_graphic).collect();
-                    base64::engine::general_purpose::STANDARD.decode(digits).unwrap()
+                    let bytes = base64::engine::general_purpose::STANDARD.decode(digits).unwrap();
+                    bytes[all.unwrap_or(0..bytes.len())].to_vec()
                 }
                 Transfer::QuotedPrintable => continue,
             };

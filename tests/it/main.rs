@@ -19,6 +19,7 @@ mod ldap;
 mod logins;
 mod mailbox;
 mod no_space;
+mod oauth;
 mod people_ldap;
 mod pins;
 mod policies;

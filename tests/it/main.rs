@@ -11,6 +11,7 @@ mod deletion;
 mod epochs;
 mod ews;
 mod fault_io;
+mod gmail;
 mod hostile;
 mod imap_dovecot;
 mod journal_corpus;

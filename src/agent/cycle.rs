@@ -50,6 +50,7 @@ pub async fn run<S: Source>(
         let why = source.abilities().cannot_delete_because.clone().unwrap_or_default();
         report.alarms.push(format!("nothing is deleted on this gateway: {why}"));
     }
+    source.keep_notes(&agent.root, &agent.fs);
     for folder in &profile.folders {
         let waiting = HashSet::new();
         let (report, findings) = (&mut report, &mut findings);
@@ -196,6 +197,9 @@ impl<S: Source> Cycle<'_, S> {
             quarantined_before: self.profile.quarantine_wait().map(|wait| before(now, wait)),
             mark: (!self.profile.look_at_excluded).then(|| self.rules.mark()),
         };
+        if can_delete {
+            self.finish_deletions(id).await?;
+        }
         let state = (opened.state.next, opened.state.exists);
         let unchanged = opened.numbered && epoch.state == Some(state) && !list_all;
         let (due, sample) = self
@@ -532,6 +536,32 @@ impl<S: Source> Cycle<'_, S> {
             let receipts = self.agent.archive.call(job).await?;
             waiting.receipts.extend(receipts.into_iter().flatten());
             self.use_receipts(waiting).await?;
+        }
+        Ok(())
+    }
+}
+
+impl<S: Source> Cycle<'_, S> {
+    /// Goes on with what an earlier session began to delete, and has not finished on the gateway. Like any deletion it
+    /// needs the archive's receipt; what is not in this archive stays where it is.
+    async fn finish_deletions(&mut self, epoch: u64) -> Result<(), CycleError> {
+        let begun: Vec<Seen> = self.source.unfinished().await?.iter().map(|listed| seen_of(epoch, listed)).collect();
+        if begun.is_empty() {
+            return Ok(());
+        }
+        let count = begun.len();
+        let receipts = self.agent.archive.call(move |core| core.receipts_of_unfinished(&begun)).await?;
+        let receipts: Vec<_> = receipts.into_iter().flatten().collect();
+        if receipts.len() < count {
+            self.report.alarms.push(format!(
+                "{} items lie in the gateway's Trash that gatepost moved there and this archive does not hold (a restored \
+                 one?): move them back into the folder before the gateway empties its Trash",
+                count - receipts.len()
+            ));
+        }
+        for batch in receipts.chunks(DELETE_BATCH) {
+            // They are not counted among what the folder holds.
+            delete(self.source, &self.agent.archive, &self.agent.fs, batch, self.report).await?;
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ pub mod rules;
 mod waiting;
 mod window;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub struct Agent {
     pub intake: Intake,
     pub fs: Fs,
     pub clock: Arc<dyn Clock>,
+    /// The archive's folder, where small working files lie.
+    root: PathBuf,
     guard: Arc<Guard>,
     decoders: Decoders,
 }
@@ -104,7 +107,7 @@ impl Agent {
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 4);
         let decoders = Decoders::start(threads, &archive, &guard).map_err(io)?;
         let intake = Intake::new(window_bytes, archive.spool().to_owned());
-        Ok(Agent { archive, intake, fs, clock, guard, decoders })
+        Ok(Agent { archive, intake, fs, clock, root: archive_root.to_owned(), guard, decoders })
     }
 }
 

@@ -35,6 +35,7 @@ pub async fn delete_quarantined<S: Source>(
     for one in sightings {
         of_folder.entry(&one.folder).or_default().push(one);
     }
+    source.keep_notes(&agent.root, &agent.fs);
     let mut done = Vec::new();
     for (folder, sightings) in of_folder {
         let opened = source.open(folder).await?;

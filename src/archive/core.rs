@@ -490,13 +490,30 @@ impl Core {
         self.receipts_for(seen, &[Disposition::Quarantined])
     }
 
+    /// The same for sightings that a source began to delete and may not have finished. They may be recorded as deleted
+    /// already: a listing of the folder that they left concludes so.
+    pub fn receipts_of_unfinished(&mut self, seen: &[Seen]) -> Result<Vec<Option<Receipt>>> {
+        let stored =
+            [Disposition::Archived, Disposition::AlreadyArchived, Disposition::Excluded, Disposition::Quarantined];
+        self.receipts_with(seen, &stored, |gone| gone != Some("vanished"))
+    }
+
     fn receipts_for(&mut self, seen: &[Seen], wanted: &[Disposition]) -> Result<Vec<Option<Receipt>>> {
+        self.receipts_with(seen, wanted, |gone| gone.is_none())
+    }
+
+    fn receipts_with(
+        &mut self,
+        seen: &[Seen],
+        wanted: &[Disposition],
+        is_there: impl Fn(Option<&str>) -> bool,
+    ) -> Result<Vec<Option<Receipt>>> {
         self.close()?;
         let mut receipts = Vec::with_capacity(seen.len());
         for one in seen {
             let receipt = match self.catalogue.sighting(one.epoch, &one.native_id)? {
                 Some(row) if !wanted.contains(&row.disposition) => None,
-                Some(row) if row.gone.is_none() && row.matches(one) => match (row.disposition, row.item) {
+                Some(row) if is_there(row.gone.as_deref()) && row.matches(one) => match (row.disposition, row.item) {
                     (Disposition::Archived | Disposition::AlreadyArchived | Disposition::Quarantined, Some(id)) => {
                         let item = self.item(id)?;
                         self.prove(id, item.sha256, &item.chunks)?;

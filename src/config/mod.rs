@@ -358,6 +358,8 @@ fn find_among(explicit: Option<&Path>, env: Option<OsString>, places: &[PathBuf]
 #[cfg(test)]
 mod login_tests;
 #[cfg(test)]
+mod oauth2_tests;
+#[cfg(test)]
 mod reference_tests;
 #[cfg(test)]
 mod tests;

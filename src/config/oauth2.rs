@@ -170,7 +170,13 @@ pub fn oauth2(source: &Table<'_, '_>, folder: &Path, protocol: Protocol) -> Opti
     let tenant = tenant(&table, provider, grant);
     let token_url = address(&table, "token_url");
     let device_url = address(&table, "device_url");
-    let proof = proof(&table, folder, provider);
+    let proof = match grant {
+        // What stands there in vain has been noted.
+        Some(GrantName::ServiceAccount) => Proof::None,
+        Some(GrantName::ClientCredentials | GrantName::RefreshToken | GrantName::DeviceCode) | None => {
+            proof(&table, folder, provider)
+        }
+    };
     let client_id = client_id(&table, grant);
     let scope = scope(&table, provider, protocol, grant);
     let ca_file = path(&table, "ca_file", folder);
@@ -204,7 +210,7 @@ pub fn oauth2(source: &Table<'_, '_>, folder: &Path, protocol: Protocol) -> Opti
             GrantSettings::RefreshToken { proof: proof.given()?, token: token? }
         }
         GrantName::DeviceCode => {
-            if device_url.is_none() {
+            if device_url.is_none() && !table.has("device_url") {
                 device_is_impossible(&table, provider);
             }
             GrantSettings::DeviceCode { proof: proof.given()? }

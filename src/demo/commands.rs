@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::fault::Fault;
+use super::gmail;
 use super::mailbox::{folder_name, pattern_matches};
 use super::session::{Open, Session, Tagged, bad, no, ok};
 use super::syntax::{Set, Token, quoted};
@@ -24,7 +25,8 @@ impl Session {
         let pattern = format!("{reference}{pattern}");
         let names: Vec<String> = self.shared.state().folders.keys().cloned().collect();
         for folder in names.iter().filter(|folder| pattern_matches(pattern.as_bytes(), folder.as_bytes())) {
-            self.wire.line(format!("* {name} () \"/\" {}", quoted(folder))).await?;
+            let attribute = if self.shared.options.gmail { gmail::special_use(folder) } else { "" };
+            self.wire.line(format!("* {name} ({attribute}) \"/\" {}", quoted(folder))).await?;
         }
         ok("Done")
     }
@@ -178,6 +180,9 @@ impl Session {
         if state.plan.has(&Fault::PretendExpunge) {
             return ok("Done");
         }
+        if self.shared.options.gmail && open.folder == gmail::ALL_MAIL {
+            return ok("Nothing is deleted here");
+        }
         state.folder(&open.folder).remove(|mail| {
             mail.has_flag("\\Deleted") && only.as_ref().is_none_or(|uids| uids.binary_search(&mail.uid).is_ok())
         });
@@ -215,6 +220,15 @@ impl Session {
                 }
                 "UNSEEN" => {
                     flag(&mut found, "\\Seen", false);
+                    continue;
+                }
+                "X-GM-MSGID" if self.shared.options.gmail => {
+                    let Some(id) = words.next().and_then(Token::text).and_then(|id| id.parse::<u64>().ok()) else {
+                        return bad("X-GM-MSGID and a number");
+                    };
+                    let mut state = self.shared.state();
+                    let folder = state.folder(&open.folder);
+                    found.retain(|uid| folder.get(*uid).is_some_and(|mail| mail.id == id));
                     continue;
                 }
                 "UID" => words.next().and_then(Token::text).and_then(|set| self.named("UID SEARCH", &set)),

@@ -79,6 +79,8 @@ pub enum Fault {
     NoUidPlus,
     /// OK to UID EXPUNGE and EXPUNGE, and nothing is expunged.
     PretendExpunge,
+    /// OK to UID MOVE, and only so many mails are moved.
+    MoveOnly { mails: usize },
     /// A FETCH line with FLAGS only stands before each mail in a fetch stream.
     UnsolicitedFlags,
     /// Another client expunges this mail after the first mail of the next UID FETCH was answered, and the
@@ -178,6 +180,14 @@ impl Plan {
             keep
         });
         found
+    }
+
+    pub fn moves_at_most(&self) -> usize {
+        let most = self.active.iter().find_map(|(fault, _)| match fault {
+            Fault::MoveOnly { mails } => Some(*mails),
+            _ => None,
+        });
+        most.unwrap_or(usize::MAX)
     }
 
     pub fn omits_mail(&self, uid: u32) -> bool {

@@ -77,6 +77,7 @@ impl Session {
                 Item::Flags => "FLAGS",
                 Item::Size => "RFC822.SIZE",
                 Item::Date => "INTERNALDATE",
+                Item::GmailId => "X-GM-MSGID",
                 Item::Body { name, .. } => name,
             };
             if self.shared.state().plan.omits_data(mail.uid, name) {
@@ -89,6 +90,7 @@ impl Session {
                 Item::Flags => format!("({})", mail.flag_list()),
                 Item::Size => odd.size.unwrap_or(mail.bytes.len() as u64).to_string(),
                 Item::Date => format!("\"{}\"", mail.date_text()),
+                Item::GmailId => mail.id.to_string(),
                 Item::Body { section, partial, .. } => {
                     self.body(mail, section, *partial, odd).await?;
                     continue;

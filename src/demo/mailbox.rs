@@ -18,12 +18,20 @@ pub struct Mail {
     pub flags: BTreeSet<String>,
     pub internaldate: Timestamp,
     pub bytes: Arc<[u8]>,
+    /// The same in every folder that shows this mail (X-GM-MSGID).
+    pub id: u64,
 }
 
 impl Mail {
     pub fn new(uid: u32, bytes: impl Into<Arc<[u8]>>, internaldate: Option<Timestamp>) -> Mail {
         let default = || Timestamp::from_second(DEFAULT_DATE_S + i64::from(uid) * 61).unwrap_or(Timestamp::UNIX_EPOCH);
-        Mail { uid, flags: BTreeSet::new(), internaldate: internaldate.unwrap_or_else(default), bytes: bytes.into() }
+        Mail {
+            uid,
+            flags: BTreeSet::new(),
+            internaldate: internaldate.unwrap_or_else(default),
+            bytes: bytes.into(),
+            id: uid.into(),
+        }
     }
 
     pub fn has_flag(&self, flag: &str) -> bool {
@@ -69,6 +77,15 @@ impl Folder {
         self.next += 1;
         self.revision += 1;
         self.mails.push(Mail::new(uid, bytes, date));
+        uid
+    }
+
+    /// The same mail under a number of this folder.
+    pub fn adopt(&mut self, mail: &Mail) -> u32 {
+        let uid = self.next;
+        self.next += 1;
+        self.revision += 1;
+        self.mails.push(Mail { uid, flags: BTreeSet::new(), ..mail.clone() });
         uid
     }
 

@@ -23,6 +23,7 @@ pub mod corpus;
 mod draft;
 pub mod fault;
 mod fetch;
+pub mod gmail;
 pub mod mailbox;
 pub mod message;
 pub mod random;

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::fault::{Answer, Fault, Plan};
+use super::gmail;
 use super::mailbox::{Folder, Folders, Mail, folder_name};
 use super::session::Session;
 use super::wire::Wire;
@@ -31,6 +32,8 @@ pub struct GatewayOptions {
     pub auth_plain: bool,
     /// AUTHENTICATE takes an initial response.
     pub sasl_ir: bool,
+    /// Folders are labels, as at Gmail (see [`super::gmail`]).
+    pub gmail: bool,
 }
 
 impl Default for GatewayOptions {
@@ -42,6 +45,7 @@ impl Default for GatewayOptions {
             uidplus: true,
             auth_plain: true,
             sasl_ir: true,
+            gmail: false,
         }
     }
 }
@@ -131,7 +135,10 @@ impl Gateway {
     pub async fn start(options: GatewayOptions) -> std::io::Result<Gateway> {
         let listener = TcpListener::bind(("127.0.0.1", options.port)).await?;
         let port = listener.local_addr()?.port();
-        let folders = Folders::from([("INBOX".to_owned(), Folder::new(FIRST_VALIDITY))]);
+        let mut folders = Folders::from([("INBOX".to_owned(), Folder::new(FIRST_VALIDITY))]);
+        if options.gmail {
+            gmail::add_folders(&mut folders, FIRST_VALIDITY);
+        }
         let state = State { folders, plan: Plan::default(), counters: Counters::default(), log: VecDeque::new() };
         let shared = Arc::new(Shared { options, state: Mutex::new(state), disconnect: Notify::new() });
         let accepting = tokio::spawn(accept(listener, shared.clone()));
@@ -145,7 +152,23 @@ impl Gateway {
     /// Appends a mail and returns its UID; the folder is created when missing. Without a date it gets one
     /// that depends on the UID only.
     pub fn append(&self, folder: &str, bytes: impl Into<Arc<[u8]>>, internaldate: Option<Timestamp>) -> u32 {
-        self.shared.state().folder(folder).append(bytes.into(), internaldate)
+        let mut state = self.shared.state();
+        let uid = state.folder(folder).append(bytes.into(), internaldate);
+        if self.shared.options.gmail {
+            gmail::appended(&mut state.folders, folder_name(folder), uid);
+        }
+        uid
+    }
+
+    /// Another client takes a folder away.
+    pub fn remove(&self, folder: &str) {
+        self.shared.state().folders.remove(folder_name(folder));
+    }
+
+    /// All names, with what each folder holds.
+    pub fn folders(&self) -> BTreeMap<String, Vec<Mail>> {
+        let state = self.shared.state();
+        state.folders.iter().map(|(name, folder)| (name.clone(), folder.mails().to_vec())).collect()
     }
 
     pub fn create(&self, folder: &str) {

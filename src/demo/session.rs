@@ -132,6 +132,7 @@ impl Session {
             "STARTTLS" => return bad("TLS is not offered"),
             _ if !self.authenticated => return bad("Log in first"),
             "UID EXPUNGE" if !self.shared.has_uidplus() => return bad("Unknown command"),
+            "UID MOVE" if !self.shared.options.gmail => return bad("Unknown command"),
             _ => {}
         }
         match command.name.as_str() {
@@ -158,6 +159,7 @@ impl Session {
             "SEARCH" | "UID SEARCH" => self.search(&command.name, arguments).await,
             "EXPUNGE" => self.expunge(None),
             "UID EXPUNGE" => self.expunge(Some(arguments)),
+            "UID MOVE" => self.move_to(arguments).await,
             _ => bad("Unknown command"),
         }
     }
@@ -173,6 +175,9 @@ impl Session {
         }
         if self.shared.has_uidplus() {
             words.push("UIDPLUS");
+        }
+        if options.gmail {
+            words.extend(["X-GM-EXT-1", "MOVE", "SPECIAL-USE"]);
         }
         words.join(" ")
     }

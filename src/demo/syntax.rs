@@ -148,6 +148,7 @@ pub(super) enum Item {
     Flags,
     Size,
     Date,
+    GmailId,
     Body { section: Section, peek: bool, partial: Option<(u64, u64)>, name: String },
 }
 
@@ -185,6 +186,7 @@ fn item(atom: &str, out: &mut Vec<Item>) -> Option<()> {
         "FLAGS" => out.push(Item::Flags),
         "RFC822.SIZE" => out.push(Item::Size),
         "INTERNALDATE" => out.push(Item::Date),
+        "X-GM-MSGID" => out.push(Item::GmailId),
         "FAST" => out.extend([Item::Flags, Item::Date, Item::Size]),
         "RFC822" => out.push(whole(Section::All, false)),
         "RFC822.HEADER" => out.push(whole(Section::Header, true)),

@@ -1,5 +1,7 @@
 //! One of the sources, as a profile has it.
 
+use std::path::Path;
+
 use tokio::sync::mpsc;
 
 use super::ews::EwsSource;
@@ -8,6 +10,8 @@ use super::imap::ImapSource;
 use super::imap::options::ImapOptions;
 use super::pop3::Pop3Source;
 use super::pop3::options::Pop3Options;
+use crate::base::fsio::Fs;
+
 use super::{Abilities, Deletion, Fetched, Finding, Intake, Listed, Opened, Source, SourceError};
 use crate::base::secret::Secret;
 use crate::net::login::Login;
@@ -139,6 +143,22 @@ impl Source for AnySource {
             AnySource::Imap(inner) => inner.delete(items).await,
             AnySource::Pop3(inner) => inner.delete(items).await,
             AnySource::Ews(inner) => inner.delete(items).await,
+        }
+    }
+
+    fn keep_notes(&mut self, place: &Path, fs: &Fs) {
+        match self {
+            AnySource::Imap(source) => source.keep_notes(place, fs),
+            AnySource::Pop3(source) => source.keep_notes(place, fs),
+            AnySource::Ews(source) => source.keep_notes(place, fs),
+        }
+    }
+
+    async fn unfinished(&mut self) -> Result<Vec<Listed>, SourceError> {
+        match self {
+            AnySource::Imap(source) => source.unfinished().await,
+            AnySource::Pop3(source) => source.unfinished().await,
+            AnySource::Ews(source) => source.unfinished().await,
         }
     }
 

@@ -23,6 +23,7 @@ mod sink;
 pub use any::{AnySource, SourceOptions};
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::base::bytes::{ByteSource, SpoolFile};
+use crate::base::fsio::Fs;
 use crate::mail::regenerated::Regenerated;
 
 /// The identity space of a gateway folder, as the gateway itself names it. Never the profile's name.
@@ -331,6 +333,18 @@ pub trait Source: Send {
 
     /// Deletes exactly these items; the answers are in the order of `items`.
     fn delete(&mut self, items: &[Listed]) -> impl Future<Output = Result<Vec<Deletion>, SourceError>> + Send;
+
+    /// Where the source may keep small files of its own, for deletions that take more than one step. Call it before a
+    /// folder is opened for deleting.
+    fn keep_notes(&mut self, place: &Path, fs: &Fs) {
+        let _ = (place, fs);
+    }
+
+    /// Items of the open folder that an earlier session began to delete: they are in the folder no more, and may
+    /// still be on the gateway. Given to `delete` again, with a receipt, they are finished.
+    fn unfinished(&mut self) -> impl Future<Output = Result<Vec<Listed>, SourceError>> + Send {
+        async { Ok(Vec::new()) }
+    }
 
     /// Says good-bye. Errors are of no interest any more.
     fn close(self) -> impl Future<Output = ()> + Send;

@@ -5,10 +5,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use native_tls::TlsConnector;
 use oauth2::http::{HeaderMap, Response, StatusCode, header};
 use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 use reqwest::{Client, Proxy, Url};
@@ -22,6 +23,10 @@ use crate::net::{TlsMode, clean, tls};
 
 /// Tokens with hundreds of groups in them are some ten KiB.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// The library wants one even where no TLS is spoken, and making one reads all authorities of the system.
+static UNUSED: LazyLock<Result<TlsConnector, String>> =
+    LazyLock::new(|| TlsConnector::new().map_err(|error| clean(&error.to_string())));
 
 /// What a request may hold that nobody else may see.
 const SECRET_FIELDS: &[&str] =
@@ -107,8 +112,15 @@ pub(super) struct Http<'a> {
 impl<'a> Http<'a> {
     pub fn new(options: &'a OAuth2Options, now: Timestamp) -> Result<Http<'a>, Failure> {
         let setup = |text: String, hint: Option<String>| Failure::Connect { text, hint, is_passing: false };
-        let trust = Trust::with(options.ca_file.as_deref());
-        let connector = trust.connector().map_err(|error| setup(error.to_string(), error.hint()))?;
+        let urls = [Some(&options.token_url), options.device_url.as_ref()].into_iter().flatten();
+        let urls: Vec<Url> = urls.filter_map(|url| Url::parse(url).ok()).collect();
+        let connector = match urls.iter().all(|url| url.scheme() == "http") {
+            true => UNUSED.clone().map_err(|said| setup(said, None))?,
+            false => {
+                let trust = Trust::with(options.ca_file.as_deref());
+                trust.connector().map_err(|error| setup(error.to_string(), error.hint()))?
+            }
+        };
         let mut builder = Client::builder()
             .tls_backend_preconfigured(connector)
             .http1_only()
@@ -123,9 +135,8 @@ impl<'a> Http<'a> {
             builder = builder.proxy(proxy);
         }
         // Only names of this machine are spoken to without TLS; whatever the host's tables say, they stay here.
-        for name in [Some(&options.token_url), options.device_url.as_ref()].into_iter().flatten() {
-            let url = Url::parse(name).ok().filter(|url| url.scheme() == "http");
-            if let Some(port) = url.as_ref().and_then(Url::port_or_known_default) {
+        for url in urls.iter().filter(|url| url.scheme() == "http") {
+            if let Some(port) = url.port_or_known_default() {
                 let here = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
                 builder = builder.resolve_to_addrs("localhost", &here.map(|ip| SocketAddr::new(ip, port)));
             }

@@ -4,6 +4,7 @@ use async_imap::imap_proto::{MailboxDatum, NameAttribute, Response, StatusAttrib
 
 use super::ImapSource;
 use super::connect;
+use super::gmail;
 use super::names::{decode_folder, quote};
 use super::options::ImapOptions;
 use super::wire::Wire;
@@ -47,11 +48,14 @@ async fn look(options: &ImapOptions, found: &mut Vec<Finding>) -> Result<(), Fin
     drop(greeted);
     let (logged_in, _) = connect::session(options).await.map_err(|error| failed("login", &error))?;
     let way = logged_in.way;
+    let capabilities = logged_in.capabilities.clone();
     let mut source = ImapSource::new(logged_in, Some(peer), options);
+    source.look_for_trash(&capabilities).await.map_err(|error| failed("delete support", &error))?;
     found.push(ok("login", format!("logged in as {} ({way})", clean(&options.username))));
 
     let can = source.abilities();
     found.push(match &can.cannot_delete_because {
+        None if let Some(trash) = source.trash.clone() => gmail::finding(&mut source.wire, &trash).await,
         None => ok("delete support", "it deletes exactly the items that it is told".into()),
         Some(why) => Finding {
             level: Level::Warning,

@@ -33,7 +33,7 @@ pub(super) enum Expunge {
 }
 
 /// Items of one batch. Small enough that little is left flagged when the connection ends.
-const BATCH_ITEMS_MAX: usize = 1_000;
+pub(super) const BATCH_ITEMS_MAX: usize = 1_000;
 
 /// The answers are in the order of `items`. After an error some may be deleted all the same: they are
 /// found to be gone the next time.
@@ -44,6 +44,15 @@ pub(super) async fn delete(wire: &mut Wire, items: &[Listed], how: Expunge) -> R
     for set in uid_sets(&uids, BATCH_ITEMS_MAX) {
         batch(wire, &set, &wanted, how, &mut outcome).await?;
     }
+    Ok(answers(items, &wanted, &outcome))
+}
+
+/// The outcome in the order of `items`.
+pub(super) fn answers(
+    items: &[Listed],
+    wanted: &HashMap<u32, &Listed>,
+    outcome: &HashMap<u32, Deletion>,
+) -> Vec<Deletion> {
     // An id that is no UID was never listed by this source, and of two records of one UID only the one
     // that was matched has an answer: whatever the others mean, they stay.
     let answer = |item: &Listed| {
@@ -52,16 +61,16 @@ pub(super) async fn delete(wire: &mut Wire, items: &[Listed], how: Expunge) -> R
         outcome.get(&uid).filter(|_| matched).cloned()
     };
     let answer = |item: &Listed| answer(item).unwrap_or(Deletion::Mismatch);
-    Ok(items.iter().map(answer).collect())
+    items.iter().map(answer).collect()
 }
 
-async fn batch(
+/// Which of a set are there with the size and date that were recorded; of the others the outcome is known.
+pub(super) async fn matching(
     wire: &mut Wire,
     set: &UidSet,
     wanted: &HashMap<u32, &Listed>,
-    how: Expunge,
     outcome: &mut HashMap<u32, Deletion>,
-) -> Result<(), Failure> {
+) -> Result<Vec<u32>, Failure> {
     let mut matched = Vec::with_capacity(set.uids.len());
     let found = list_only(wire, &set.uids).await?;
     let found: HashMap<u32, &Listed> = found.iter().filter_map(|item| Some((uid(item)?, item))).collect();
@@ -76,12 +85,35 @@ async fn batch(
             }
         }
     }
+    Ok(matched)
+}
+
+/// Deletes exactly these of the open folder, by UIDPLUS.
+pub(super) async fn mark_and_expunge(wire: &mut Wire, set: &UidSet) -> Result<(), Failure> {
+    mark(wire, set).await?;
+    wire.run(&format!("UID EXPUNGE {}", set.text), |_| Ok(())).await.map(drop)
+}
+
+async fn mark(wire: &mut Wire, set: &UidSet) -> Result<(), Failure> {
+    // Written out, and nothing but the set: a `\Deleted` on any other mail could lose it.
+    wire.run(&format!("UID STORE {} +FLAGS.SILENT (\\Deleted)", set.text), |_| Ok(())).await.map(drop)
+}
+
+async fn batch(
+    wire: &mut Wire,
+    set: &UidSet,
+    wanted: &HashMap<u32, &Listed>,
+    how: Expunge,
+    outcome: &mut HashMap<u32, Deletion>,
+) -> Result<(), Failure> {
+    let matched = matching(wire, set, wanted, outcome).await?;
     for set in uid_sets(&matched, BATCH_ITEMS_MAX) {
-        // Written out, and nothing but the set: a `\Deleted` on any other mail could lose it.
-        wire.run(&format!("UID STORE {} +FLAGS.SILENT (\\Deleted)", set.text), |_| Ok(())).await?;
         match how {
-            Expunge::ByUid => _ = wire.run(&format!("UID EXPUNGE {}", set.text), |_| Ok(())).await?,
-            Expunge::SoleClient => expunge_alone(wire, &set).await?,
+            Expunge::ByUid => mark_and_expunge(wire, &set).await?,
+            Expunge::SoleClient => {
+                mark(wire, &set).await?;
+                expunge_alone(wire, &set).await?;
+            }
         }
         let there = present(wire, &set).await?;
         for uid in &set.uids {

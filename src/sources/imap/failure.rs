@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::notes::Notes;
 use super::wire::{Failure, StatusText};
 use crate::sources::{Retry, Scope, SourceError};
 
@@ -28,6 +29,15 @@ const LASTING: &[&str] = &[
 ];
 
 impl Failure {
+    /// The notes of what is on its way cannot be written.
+    pub fn note(notes: &Notes, error: &std::io::Error) -> Failure {
+        let text = format!("{} cannot be written: {error}", notes.file().display());
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Failure::NoSpace(text),
+            _ => Failure::Local(text),
+        }
+    }
+
     /// The NO of a server that is busy or has a passing trouble.
     pub fn is_passing_no(&self) -> bool {
         let is_passing = |code: &str| PASSING.contains(&code);
@@ -96,9 +106,11 @@ impl Failure {
                 Retry::Operator,
                 Some("somebody else uses this mailbox: set `sole_client = false`, or let nobody else delete there"),
             ),
-            Failure::Local(_) => {
-                (Scope::Profile, Retry::Operator, Some("check the rights of the folder for temporary files"))
-            }
+            Failure::Local(_) => (
+                Scope::Profile,
+                Retry::Operator,
+                Some("check the rights of the archive's folder and of what lies in it"),
+            ),
             Failure::NoSpace(_) => (
                 Scope::Profile,
                 Retry::Later,

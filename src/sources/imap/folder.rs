@@ -16,6 +16,8 @@ pub(super) struct Folder {
     pub state: FolderState,
     /// Opened for reading only, by us or by the server.
     pub read_only: bool,
+    /// A `\Deleted` lasts (PERMANENTFLAGS), as far as the server says.
+    pub keeps_deleted: bool,
 }
 
 /// SELECT, or EXAMINE when nothing may be changed.
@@ -26,14 +28,18 @@ pub(super) async fn select(wire: &mut Wire, name: &str, read_only: bool) -> Resu
     };
     let command = format!("{} {}", if read_only { "EXAMINE" } else { "SELECT" }, quote(&coded));
     let (mut exists, mut next, mut validity, mut sticky) = (None, None, None, true);
+    let mut keeps_deleted = true;
     let done = wire
         .run(&command, |response| {
             match response {
                 Response::MailboxData(MailboxDatum::Exists(n)) => exists = Some(*n),
-                Response::Data { outcome, .. } => match outcome.code {
-                    Some(ResponseCode::UidNext(n)) => next = Some(n),
-                    Some(ResponseCode::UidValidity(n)) => validity = Some(n),
+                Response::Data { outcome, .. } => match &outcome.code {
+                    Some(ResponseCode::UidNext(n)) => next = Some(*n),
+                    Some(ResponseCode::UidValidity(n)) => validity = Some(*n),
                     Some(ResponseCode::UidNotSticky) => sticky = false,
+                    Some(ResponseCode::PermanentFlags(flags)) => {
+                        keeps_deleted = flags.iter().any(|flag| flag.eq_ignore_ascii_case("\\Deleted"));
+                    }
                     _ => {}
                 },
                 _ => {}
@@ -67,5 +73,6 @@ pub(super) async fn select(wire: &mut Wire, name: &str, read_only: bool) -> Resu
         validity,
         state: FolderState { next: next.into(), exists: exists.into() },
         read_only: read_only || done.read_only,
+        keeps_deleted,
     })
 }

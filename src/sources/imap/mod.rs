@@ -6,6 +6,7 @@
 //! listing    windowed UID FETCH (UID RFC822.SIZE INTERNALDATE)
 //! fetch      pipelined UID FETCH (BODY.PEEK[]) ── diverter: bodies go past the parser
 //! delete     match → STORE → UID EXPUNGE → ask again
+//! gmail      the same by way of the Trash, where folders are labels
 //! check      the same way, one finding a step
 //! wire       commands and responses; failure: what a failed one means
 //! ```
@@ -21,8 +22,10 @@ mod diverter;
 mod failure;
 mod fetch;
 mod folder;
+mod gmail;
 mod listing;
 mod names;
+mod notes;
 pub mod options;
 mod sets;
 #[cfg(test)]
@@ -30,6 +33,7 @@ mod tests;
 mod wire;
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc;
 
@@ -37,13 +41,16 @@ use self::capabilities::Capabilities;
 use self::connect::LoggedIn;
 use self::delete::Expunge;
 use self::folder::Folder;
+use self::gmail::Trash;
 use self::listing::Windows;
+use self::notes::Notes;
 use self::options::ImapOptions;
 use self::wire::{Failure, Wire};
 use super::failure::operator;
 use super::{
     Abilities, Deletion, EpochKey, Fetched, Finding, Intake, Listed, Opened, Retry, Scope, Source, SourceError,
 };
+use crate::base::fsio::Fs;
 use crate::net::clean;
 
 /// A session with an IMAP gateway, logged in.
@@ -57,13 +64,58 @@ pub struct ImapSource {
     expunge: Option<Expunge>,
     read_only: bool,
     open: Option<(Folder, Windows)>,
+    /// Folders are labels; deleting goes through the Trash, if it was found.
+    labels: bool,
+    trash: Option<Trash>,
+    /// Where it is noted what lies there.
+    place: Option<(PathBuf, Fs)>,
+    /// Of the open folder.
+    notes: Option<Notes>,
 }
 
 impl ImapSource {
     /// Connects and logs in; nothing is opened yet.
     pub async fn connect(options: &ImapOptions) -> Result<ImapSource, SourceError> {
         let (logged_in, peer) = connect::session(options).await?;
-        Ok(ImapSource::new(logged_in, Some(peer), options))
+        let capabilities = logged_in.capabilities.clone();
+        let mut source = ImapSource::new(logged_in, Some(peer), options);
+        source.look_for_trash(&capabilities).await?;
+        Ok(source)
+    }
+
+    /// Where folders are labels, finds out how mail is deleted.
+    async fn look_for_trash(&mut self, capabilities: &Capabilities) -> Result<(), SourceError> {
+        if !gmail::is_spoken(capabilities) {
+            return Ok(());
+        }
+        self.labels = true;
+        self.trash = gmail::trash(&mut self.wire)
+            .await
+            .map_err(|failure| failure.into_error("looking for the Trash", Scope::Profile, Retry::Later))?;
+        self.abilities.cannot_delete_because = gmail::why_not(capabilities, self.trash.as_ref());
+        self.abilities.can_delete = self.abilities.cannot_delete_because.is_none();
+        Ok(())
+    }
+
+    /// Deletes by way of the Trash, and opens the folder again.
+    async fn delete_with_labels(&mut self, trash: &Trash, items: &[Listed]) -> Result<Vec<Deletion>, SourceError> {
+        // Until the folder is open again, no UID means anything.
+        let Some((folder, windows)) = self.open.take() else {
+            return Err(operator(Scope::Mailbox, "using a folder", "none is open", None));
+        };
+        let Some(notes) = &mut self.notes else {
+            let what = doing("deleting from", &folder);
+            return Err(operator(Scope::Mailbox, what, "there is no place to note what is on its way", None));
+        };
+        let outcome = gmail::delete(&mut self.wire, trash, &folder, notes, items).await?;
+        let again = folder::select(&mut self.wire, &folder.name, self.read_only).await?;
+        if again.validity != folder.validity {
+            let what = doing("opening", &folder);
+            let answer = "it is another one than before its mails were deleted (UIDVALIDITY)";
+            return Err(SourceError { retry: Retry::Later, ..operator(Scope::Mailbox, what, answer, None) });
+        }
+        self.open = Some((folder, windows));
+        Ok(outcome)
     }
 
     /// Opens folders with EXAMINE from now on: nothing can be deleted (`check`, a dry run).
@@ -100,7 +152,20 @@ impl ImapSource {
         };
         tracing::debug!(host, way, uidplus = capabilities.has("UIDPLUS"), "logged in to the gateway");
         let login = options.username.clone();
-        ImapSource { wire, peer, host, login, abilities, expunge, read_only: false, open: None }
+        ImapSource {
+            wire,
+            peer,
+            host,
+            login,
+            abilities,
+            expunge,
+            read_only: false,
+            open: None,
+            labels: false,
+            trash: None,
+            place: None,
+            notes: None,
+        }
     }
 
     fn opened(&mut self) -> Result<(&mut Wire, &mut Folder, &mut Windows), SourceError> {
@@ -120,6 +185,12 @@ fn expunge(capabilities: &Capabilities, sole_client: bool) -> Option<Expunge> {
     }
 }
 
+fn unreadable(place: &Path, folder: &Folder, error: &std::io::Error) -> SourceError {
+    let what = format!("reading what is on its way through the Trash from {}", clean(&folder.name));
+    let hint = "restore the file trash-….json in the archive's folder, or remove it: what it names lies in the Trash";
+    operator(Scope::Mailbox, what, format!("{}: {error}", place.display()), Some(hint))
+}
+
 fn doing(what: &str, folder: &Folder) -> String {
     format!("{what} {}", clean(&folder.name))
 }
@@ -135,7 +206,7 @@ impl Source for ImapSource {
 
     async fn open(&mut self, name: &str) -> Result<Opened, SourceError> {
         // A failed SELECT leaves no folder selected.
-        self.open = None;
+        (self.open, self.notes) = (None, None);
         let folder = folder::select(&mut self.wire, name, self.read_only).await?;
         let epoch = EpochKey {
             kind: "imap".into(),
@@ -145,6 +216,10 @@ impl Source for ImapSource {
             folder: if name.eq_ignore_ascii_case("INBOX") { "INBOX".into() } else { name.to_owned() },
             validity: folder.validity.to_string(),
         };
+        if let (true, Some((place, fs))) = (self.labels && !folder.read_only, &self.place) {
+            let notes = Notes::open(place, fs, &self.host, &self.login, &epoch.folder, folder.validity);
+            self.notes = Some(notes.map_err(|error| unreadable(place, &folder, &error))?);
+        }
         let state = folder.state;
         let windows = Windows::new(state.next, state.exists);
         self.open = Some((folder, windows));
@@ -181,6 +256,7 @@ impl Source for ImapSource {
     async fn delete(&mut self, items: &[Listed]) -> Result<Vec<Deletion>, SourceError> {
         let why_not = self.abilities.cannot_delete_because.clone();
         let how = self.expunge.filter(|_| why_not.is_none());
+        let trash = self.trash.clone();
         let (wire, folder, _) = self.opened()?;
         let what = doing("deleting from", folder);
         let Some(how) = how else {
@@ -190,7 +266,22 @@ impl Source for ImapSource {
             let hint = "nothing was deleted; the account needs the right to delete there";
             return Err(operator(Scope::Mailbox, what, "the server opened it for reading only", Some(hint)));
         }
+        // In the Trash itself, expunging deletes.
+        if let Some(trash) = trash.filter(|trash| trash.name != folder.name) {
+            return self.delete_with_labels(&trash, items).await;
+        }
         delete::delete(wire, items, how).await.map_err(|failure| failure.into_error(what, Scope::Mailbox, Retry::Later))
+    }
+
+    fn keep_notes(&mut self, place: &Path, fs: &Fs) {
+        self.place = Some((place.to_owned(), fs.clone()));
+    }
+
+    async fn unfinished(&mut self) -> Result<Vec<Listed>, SourceError> {
+        let (Some((folder, _)), Some(notes)) = (&self.open, &mut self.notes) else { return Ok(Vec::new()) };
+        gmail::unfinished(&mut self.wire, notes)
+            .await
+            .map_err(|failure| failure.into_error(doing("listing", folder), Scope::Mailbox, Retry::Later))
     }
 
     async fn close(mut self) {

@@ -12,6 +12,7 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use async_imap::imap_proto::rfc4315::UidSetMember;
 use async_imap::imap_proto::{Response, ResponseCode, Status};
 use futures_util::FutureExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -89,6 +90,18 @@ pub(super) struct Done {
     pub status: StatusText,
     pub capabilities: Option<Capabilities>,
     pub read_only: bool,
+    /// The new numbers of mails that were copied or moved (COPYUID).
+    pub copied: Vec<u32>,
+}
+
+/// What COPYUID says, of so many mails at most; the ranges are the server's.
+pub(super) fn copied(code: Option<&ResponseCode<'_>>, most: usize) -> Vec<u32> {
+    let Some(ResponseCode::CopyUid(_, _, new)) = code else { return Vec::new() };
+    let numbers = new.iter().flat_map(|member| match member {
+        UidSetMember::Uid(uid) => *uid..=*uid,
+        UidSetMember::UidRange(range) => range.clone(),
+    });
+    numbers.take(most).collect()
 }
 
 /// One step of reading. async-imap's type for a response has no public name, so what is wanted of untagged
@@ -263,6 +276,7 @@ fn sort<T>(response: &Response<'_>, extract: impl FnOnce(&Response<'_>) -> T) ->
                     _ => None,
                 },
                 read_only: matches!(outcome.code, Some(ResponseCode::ReadOnly)),
+                copied: copied(outcome.code.as_ref(), super::delete::BATCH_ITEMS_MAX),
             };
             let status = match status {
                 Status::Ok => Status::Ok,

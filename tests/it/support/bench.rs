@@ -29,6 +29,9 @@ pub struct Setup {
     /// The catalogue lies outside of the archive.
     pub catalogue_elsewhere: bool,
     pub uidplus: bool,
+    pub gmail: bool,
+    /// Further lines of `[profile.imap]`.
+    pub imap: &'static str,
 }
 
 impl Default for Setup {
@@ -40,6 +43,8 @@ impl Default for Setup {
             timeout: "60s",
             catalogue_elsewhere: false,
             uidplus: true,
+            gmail: false,
+            imap: "",
         }
     }
 }
@@ -117,7 +122,7 @@ impl State {
 impl Bench {
     pub fn new(setup: Setup) -> Bench {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let options = GatewayOptions { uidplus: setup.uidplus, ..GatewayOptions::default() };
+        let options = GatewayOptions { uidplus: setup.uidplus, gmail: setup.gmail, ..GatewayOptions::default() };
         let gateway = Arc::new(runtime.block_on(Gateway::start(options)).unwrap());
         let folder = tempfile::tempdir().unwrap();
         let root = RefCell::new(folder.path().to_owned());
@@ -289,7 +294,7 @@ impl Bench {
 }
 
 fn configuration(setup: &Setup, port: u16) -> String {
-    let Setup { delete, host, profile, timeout, catalogue_elsewhere, uidplus: _ } = setup;
+    let Setup { delete, host, profile, timeout, catalogue_elsewhere, uidplus: _, gmail: _, imap } = setup;
     let catalogue = if *catalogue_elsewhere { "catalogue = \"catalogue.sqlite3\"" } else { "" };
     // Known beforehand: who is not is created by reports and not by plain copies, so that the filing of a
     // plain copy depends on what an earlier run has archived.
@@ -316,6 +321,7 @@ tls = "none"
 username = "journal@corp.example"
 password = {{ env = "GATEPOST_TEST_PASSWORD" }}
 timeout = "{timeout}"
+{imap}
 "#
     )
 }

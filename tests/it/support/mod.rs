@@ -16,6 +16,7 @@ pub mod middle;
 pub mod reports;
 pub mod slapd;
 pub mod tamper;
+pub mod token_server;
 
 /// A test without its server counts as skipped, and says so; where servers are required (CI) it fails.
 pub fn skip(reason: &str) {

@@ -178,3 +178,50 @@ fn a_mailstore_gateway_needs_nothing_else_to_be_known() {
     ));
     assert_eq!(did(&agent.once(0)), [3, 0, 3]);
 }
+
+/// A POP3 server with one mail, which it refuses with `refusal` as long as `refuses` says so.
+fn one_mail(refusal: &'static str, refuses: std::sync::Arc<std::sync::atomic::AtomicBool>) -> u16 {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    const MAIL: &str = "From: a@corp.example\r\nTo: b@corp.example\r\nMessage-ID: <1@corp.example>\r\n\r\nText\r\n";
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let mut lines = BufReader::new(connection.try_clone().unwrap()).lines();
+            let _ = connection.write_all(b"+OK ready\r\n");
+            while let Some(Ok(line)) = lines.next() {
+                let answer = match line.split(' ').next().unwrap_or_default() {
+                    "CAPA" => "+OK\r\nUSER\r\nUIDL\r\nTOP\r\n.\r\n".to_owned(),
+                    "STAT" => format!("+OK 1 {}\r\n", MAIL.len()),
+                    "LIST" => format!("+OK\r\n1 {}\r\n.\r\n", MAIL.len()),
+                    "UIDL" => "+OK\r\n1 first\r\n.\r\n".to_owned(),
+                    "RETR" if refuses.load(std::sync::atomic::Ordering::SeqCst) => format!("-ERR {refusal}\r\n"),
+                    "RETR" => format!("+OK\r\n{MAIL}.\r\n"),
+                    "TOP" => format!("+OK\r\n{}\r\n\r\n.\r\n", MAIL.split("\r\n\r\n").next().unwrap()),
+                    _ => "+OK\r\n".to_owned(),
+                };
+                if connection.write_all(answer.as_bytes()).is_err() || line == "QUIT" {
+                    break;
+                }
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn a_mail_that_is_refused_for_now_is_asked_for_again_and_not_given_up() {
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    let refuses = std::sync::Arc::new(AtomicBool::new(true));
+    let config = |port| Config::pop3(port).with_profile("delete = false");
+    let agent = Agent::new(&config(one_mail("[SYS/TEMP] the store is busy", refuses.clone())));
+    let report = agent.once(3);
+    assert_eq!((count(&report, "unfetchable"), count(&report, "failed")), (0, 1), "{report}");
+    assert!(report["error"]["what"].to_string().contains("the store is busy"), "{report}");
+    refuses.store(false, SeqCst);
+    assert_eq!(did(&agent.once(0)), [1, 0, 0]);
+
+    let agent = Agent::new(&config(one_mail("cannot be converted", std::sync::Arc::new(AtomicBool::new(true)))));
+    assert_eq!(count(&agent.once(2), "unfetchable"), 1);
+}

@@ -482,6 +482,8 @@ impl Session {
         }
         match self.wire.status().await {
             Ok(_) => {}
+            // A trouble of the server's that passes says nothing about this mail.
+            Err(failure @ Failure::Refused { .. }) if failure.is_passing() => return Err(self.wire.give_up(failure)),
             Err(Failure::Refused { text, .. }) => return Ok((date, Body::Unfetchable(text))),
             Err(failure) => return Err(failure),
         }

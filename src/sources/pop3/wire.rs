@@ -42,6 +42,12 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// A refusal that passes by itself, by its response code (RFC 3206 §4, RFC 2449 §8.1).
+    pub fn is_passing(&self) -> bool {
+        let Failure::Refused { code: Some(code), .. } = self else { return false };
+        code == "IN-USE" || code.starts_with("SYS/TEMP")
+    }
+
     /// `what` says what was tried; `refused` is who can mend a refusal without a response code that says so.
     pub fn into_error(self, what: impl Into<String>, refused: Retry) -> SourceError {
         let answer = self.to_string();

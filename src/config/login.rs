@@ -143,7 +143,7 @@ pub fn login(table: &Table<'_, '_>, wants: Wants, protocol: Protocol, folder: &P
         }
         Wants::Any | Wants::Token if table.has("oauth2") => {
             stray("password", "oauth2 logs in with tokens, and beside it no password is ever sent");
-            oauth2(table, folder, protocol).map(LoginSettings::OAuth2)
+            oauth2(table, folder, protocol).map(|oauth2| LoginSettings::OAuth2(Box::new(oauth2)))
         }
         Wants::Token => {
             table.missing("oauth2", "this `auth` sends a token: add the table oauth2, with provider and client_id");

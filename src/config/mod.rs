@@ -104,6 +104,8 @@ pub struct ProfileSettings {
     pub source: SourceSettings,
 }
 
+// One a profile; it is not moved about.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum SourceSettings {
     Imap(ImapSettings),
@@ -115,7 +117,7 @@ pub enum SourceSettings {
 #[derive(Clone, Debug)]
 pub enum LoginSettings {
     Password(SecretRef),
-    OAuth2(OAuth2Settings),
+    OAuth2(Box<OAuth2Settings>),
     Certificate,
     Process,
 }

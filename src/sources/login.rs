@@ -176,7 +176,7 @@ pub(super) fn explain(
     error.refused_login = true;
     error.hint = Some(match credential {
         Credential::Password(_) => {
-            format!("check `username` and `password`, and that the account may use {protocol}")
+            format!("check the login and the password, and that the account may use {protocol}")
         }
         Credential::Certificate => {
             format!(

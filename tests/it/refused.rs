@@ -58,7 +58,7 @@ fn after_three_refusals_a_login_waits_and_a_changed_secret_does_not() {
         // `status` and the record show it, and no secret.
         let record = std::fs::read_to_string(agent.archive().join("logins.json")).unwrap();
         assert!(!record.contains("wrong horse"), "{record}");
-        assert!(agent.json(&["status", "--json"], 0)["profiles"][0]["error"].as_str().unwrap().contains("refused"));
+        assert!(agent.json(&["status", "--json"], 0)["profiles"][0]["error"].as_str().unwrap().contains("logging in"));
         // A changed secret is tried at once, and all is well again.
         agent.password = PASSWORD.into();
         assert_eq!(count(&report(&agent, &["--profile", "journal"], 0), "archived"), 3);

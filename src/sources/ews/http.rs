@@ -334,6 +334,8 @@ impl Http {
 }
 
 /// A login in steps, each of which answers the server's word.
+// One a login; it is not moved about.
+#[allow(clippy::large_enum_variant)]
 enum Own {
     Ntlm(ntlm::Handshake),
     Process(negotiate::Handshake),

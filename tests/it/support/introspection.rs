@@ -92,7 +92,7 @@ fn serve(stream: TcpStream, known: &Mutex<Known>) {
         let is_form = header("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
         let mut known = known.lock().unwrap();
         let is_grant = head[0].starts_with("POST /token ") && is_form;
-        let answer = match body.strip_prefix("token=") {
+        let answer = match body.strip_prefix("token=").and_then(|rest| rest.split('&').next()) {
             _ if is_grant
                 && ["grant_type=client_credentials", "client_id=journal", "client_secret="]
                     .iter()

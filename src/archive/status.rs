@@ -175,6 +175,15 @@ impl Reader {
         Ok(totals)
     }
 
+    /// The identity (UIDVALIDITY or its like) that a folder had when it was last read.
+    pub fn validity(&self, kind: &str, of: Gateway<'_>, folder: &str) -> Result<Option<String>> {
+        let sql = "SELECT validity FROM epochs WHERE kind = ?1 AND host = ?2 AND login = ?3 AND folder = ?4
+                   ORDER BY id DESC LIMIT 1";
+        let mut statement = self.catalogue.db.prepare_cached(sql)?;
+        let mut rows = statement.query(params![kind, of.host, of.login, folder])?;
+        Ok(rows.next()?.map(|row| row.get(0)).transpose()?)
+    }
+
     pub fn volume(&self) -> Result<Volume> {
         volume_of(&self.catalogue, self.head()?)
     }

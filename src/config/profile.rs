@@ -68,19 +68,27 @@ struct Polled {
 }
 
 impl Mailbox {
-    /// Over POP3 and IMAP a server shows the same mailbox.
+    /// Over POP3, IMAP and EWS a server shows the same mailbox.
     fn of(source: &SourceSettings, folder: &str) -> Mailbox {
         let (host, port, login) = match source {
             SourceSettings::Imap(imap) => (imap.host.clone(), imap.port, source.login()),
             SourceSettings::Pop3(pop3) => {
                 (pop3.host.clone(), pop3.ports.first().map_or(0, |(port, _)| *port), source.login())
             }
-            SourceSettings::Ews(ews) => (source.host(), 443, ews.of_mailbox()),
+            SourceSettings::Ews(ews) => {
+                let named = source.host();
+                let (host, port) = named.rsplit_once(':').unwrap_or((&named, ""));
+                match port.parse() {
+                    Ok(port) => (host.to_owned(), port, ews.of_mailbox()),
+                    // `autodiscover:` and a domain.
+                    Err(_) => (named, 0, ews.of_mailbox()),
+                }
+            }
         };
         Mailbox {
             host,
             // The usual ports lead to the same server; others may be tunnels to different ones.
-            port: if matches!(port, 143 | 995 | 110) { 993 } else { port },
+            port: if matches!(port, 143 | 995 | 110 | 443) { 993 } else { port },
             login: login.to_lowercase(),
             folder: folder_identity(folder),
         }

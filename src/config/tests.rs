@@ -689,6 +689,20 @@ fn pop3_and_a_mailstore_gateway_are_sources() {
                         username = \"journal@corp.example\"\npassword = {{ env = \"X\" }}\n"
     );
     assert!(read(&both).unwrap_err().to_string().contains("is polled by profile \"journal\" already"));
+    // EWS shows the same mailbox, too; its inbox has another spelling.
+    for (url, mailbox, is_same) in [
+        ("https://imap.example.com/EWS/Exchange.asmx", "journal@corp.example", true),
+        ("https://IMAP.example.com:443/EWS/Exchange.asmx", "Journal@corp.example", true),
+        ("https://imap.example.com:4443/EWS/Exchange.asmx", "journal@corp.example", false),
+        ("https://imap.example.com/EWS/Exchange.asmx", "other@corp.example", false),
+    ] {
+        let both = format!(
+            "{MINIMAL}[[profile]]\nname = \"two\"\ndelete = false\n[profile.ews]\nurl = \"{url}\"\n\
+             username = \"{mailbox}\"\npassword = {{ env = \"X\" }}\n"
+        );
+        let refused = read(&both).err().is_some_and(|text| text.contains("is polled by profile \"journal\" already"));
+        assert_eq!(refused, is_same, "{url} {mailbox}");
+    }
 }
 
 /// [`MINIMAL`] with a directory.

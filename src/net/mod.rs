@@ -1,5 +1,7 @@
 //! Client plumbing that sources share: TLS and what it trusts, proxies, logins and tokens, time-outs.
 
+pub mod certificate;
+pub mod dns;
 pub mod login;
 pub mod oauth;
 pub mod proxy;

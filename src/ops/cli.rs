@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use super::exit::{Exit, Failure};
 use super::wiring::Global;
 use super::{
-    check, configuration, demo, directory, explain, logging, once, output, people, prove, quarantine, read, reconcile,
-    refile, run, secret, status,
+    check, configuration, demo, directory, explain, init, logging, once, output, people, prove, quarantine, read,
+    reconcile, refile, run, secret, status,
 };
 use crate::archive::{Folder, Head};
 
@@ -45,6 +45,8 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+    /// Ask a few questions, try the login and write a configuration
+    Init(Box<init::Args>),
     /// Look at the configuration, the gateways, the archive and the people, without changing anything
     Check {
         #[arg(long, value_name = "NAME")]
@@ -358,6 +360,7 @@ pub fn main() -> ExitCode {
 fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Demo { dir } => demo::demo(dir),
+        Command::Init(args) => init::init(global, &args),
         Command::Check { profile, json } => check::check(global, profile.as_deref(), json),
         Command::Once { profile, dry_run, excluded, retry_refused, json } => {
             once::once(global, &once::Args { profile, dry_run, excluded, retry_refused, json })

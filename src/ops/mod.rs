@@ -8,6 +8,7 @@
 //! | `once`, `run` | a cycle of every profile; the agent |
 //! | `login` | the way to the gateways, which knows what was refused before |
 //! | `demo` | the whole job on the embedded gateway |
+//! | `init` | a dialogue that ends with a configuration which was tried |
 //! | `check`, `status`, `explain`, `people`, `reconcile` | looking at the gateway's and the agent's side |
 //! | `read`, `prove` | looking at the archive: list, show, export; verify, head, rebuild |
 //! | `quarantine`, `refile` | what needs a person; filing anew what is archived |
@@ -23,6 +24,7 @@ mod demo;
 mod directory;
 pub mod exit;
 mod explain;
+mod init;
 mod logging;
 mod login;
 mod once;

@@ -10,9 +10,8 @@ use super::imap::ImapSource;
 use super::imap::options::ImapOptions;
 use super::pop3::Pop3Source;
 use super::pop3::options::Pop3Options;
+use super::{Abilities, Deletion, Fetched, Intake, Listed, Looked, Opened, Source, SourceError, Tell};
 use crate::base::fsio::Fs;
-
-use super::{Abilities, Deletion, Fetched, Finding, Intake, Listed, Opened, Source, SourceError};
 use crate::base::secret::Secret;
 use crate::net::login::Login;
 
@@ -65,12 +64,13 @@ impl AnySource {
         })
     }
 
-    /// What `check` says about a gateway, in the order of looking; it ends at what blocks the rest.
-    pub async fn findings(options: &SourceOptions) -> Vec<Finding> {
+    /// What `check` says about a gateway, line by line in the order of looking; it ends at what blocks the rest, and
+    /// changes nothing.
+    pub async fn look(options: &SourceOptions, tell: Tell<'_>) -> Looked {
         match options {
-            SourceOptions::Imap(options) => ImapSource::findings(options).await,
-            SourceOptions::Pop3(options) => Pop3Source::findings(options).await,
-            SourceOptions::Ews(options) => EwsSource::findings(options).await,
+            SourceOptions::Imap(options) => ImapSource::survey(options, tell).await,
+            SourceOptions::Pop3(options) => Pop3Source::survey(options, tell).await,
+            SourceOptions::Ews(options) => EwsSource::survey(options, tell).await,
         }
     }
 

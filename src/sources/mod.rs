@@ -18,6 +18,7 @@ mod failure;
 pub mod imap;
 mod login;
 pub mod pop3;
+pub mod reach;
 mod sink;
 
 pub use any::{AnySource, SourceOptions};
@@ -303,6 +304,54 @@ pub enum Level {
     Ok,
     Warning,
     Failed,
+}
+
+/// Takes the lines of a look at a gateway, as they come.
+pub type Tell<'t> = &'t mut (dyn FnMut(Finding) + Send);
+
+/// What a look at a gateway came to, for programs; people are told by findings.
+#[derive(Clone, Debug, Default)]
+pub struct Looked {
+    /// Where it ended before its time; all that follows could only fail for the same reason.
+    pub blocked: Option<Blocked>,
+    /// The mailbox's folders that hold something, or are polled.
+    pub folders: Vec<FolderSeen>,
+}
+
+/// The step at which nobody got any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// Name, network, TLS, greeting.
+    Reach,
+    /// The login was refused.
+    Login,
+    /// The login stands; a folder, or the server, cannot be used.
+    Mailbox,
+}
+
+/// A folder, as it is seen from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderSeen {
+    pub name: String,
+    pub items: u64,
+    /// How many of the newest are journal reports; `None` where that cannot be asked.
+    pub reports: Option<Reports>,
+    /// Spam is put there, and reports now and then.
+    pub is_junk: bool,
+    /// Of a folder that is polled.
+    pub epoch: Option<EpochKey>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reports {
+    pub found: u64,
+    pub of: u64,
+}
+
+impl Looked {
+    pub(crate) fn blocked(at: Blocked) -> Looked {
+        Looked { blocked: Some(at), folders: Vec::new() }
+    }
 }
 
 /// A gateway session: connected and logged in.

@@ -530,6 +530,13 @@ fn a_login_that_is_refused_is_tried_once() {
     agent
         .run(&["check"])
         .is(0, &["logged in as journal@corp.example (Basic)", "15.2.1544.9", "HardDelete", "regenerated"]);
+    ews.with(|store| {
+        store.may_not_delete = true;
+        store.deliver("junk-1", mails(75, 1).remove(0));
+    });
+    let said = agent.run(&["check"]);
+    said.is(0, &["may not delete in this folder", "folder junkemail: not polled, holds 1 items"]);
+    ews.assert_strict();
     agent.password = "wrong".into();
     agent
         .run(&["once"])

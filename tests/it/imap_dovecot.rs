@@ -9,9 +9,12 @@ use gatepost::net::login::Login;
 use gatepost::net::trust::Trust;
 use gatepost::sources::imap::ImapSource;
 use gatepost::sources::imap::options::{ImapAuth, ImapOptions};
-use gatepost::sources::{Body, Deletion, Fetched, Intake, Level, Listed, Retry, Scope, Source, SourceError};
+use gatepost::sources::{
+    Body, Deletion, Fetched, Finding, Intake, Level, Listed, Retry, Scope, Source, SourceError, SourceOptions,
+};
 
 use crate::support::dovecot::{Dovecot, OTHER_ADDRESS, PASSWORD, Setup};
+use crate::support::findings;
 
 const USER: &str = "journal";
 
@@ -435,7 +438,7 @@ async fn check_finds_what_is_right_and_what_is_not() {
     dovecot.deliver(USER, "INBOX", [mail(1), mail(2)]);
     dovecot.deliver(USER, "Junk", [mail(3)]);
     let good = options(&dovecot, TlsMode::StartTls);
-    let found = ImapSource::findings(&good).await;
+    let found = findings(SourceOptions::Imap(good.clone())).await;
     let line = |what: &str| found.iter().find(|finding| finding.what == what).unwrap();
     for what in ["DNS", "connection", "TLS", "login", "delete support", "folder INBOX"] {
         assert_eq!(line(what).level, Level::Ok, "{:?}", line(what));
@@ -443,17 +446,65 @@ async fn check_finds_what_is_right_and_what_is_not() {
     assert!(line("folder INBOX").said.contains("2 items"));
     assert_eq!(line("folder Junk").level, Level::Warning);
     assert!(line("folder Junk").said.contains("not polled, holds 1 items"));
+    // The certificate of the test is valid for long; which version of TLS is spoken is what OpenSSL offers here.
+    assert!(line("TLS").said.starts_with("TLS 1.3, with STARTTLS"), "{:?}", line("TLS"));
+    assert!(line("certificate").said.contains("CN=localhost, issued by CN=gatepost test authority, valid until 4096"));
+    assert!(line("deletion in INBOX").said.contains("\\Recent"), "{:?}", line("deletion in INBOX"));
 
     let wrong = ImapOptions { login: Login::Password(Secret::new("wrong".into())), ..good.clone() };
-    let found = ImapSource::findings(&wrong).await;
+    let found = findings(SourceOptions::Imap(wrong.clone())).await;
     let last = found.last().unwrap();
     assert!(last.level == Level::Failed && last.what == "login" && last.hint.is_some(), "{last:?}");
     let missing = ImapOptions { folders: vec!["Nowhere".into(), "INBOX".into()], ..good.clone() };
-    let found = ImapSource::findings(&missing).await;
-    assert_eq!(found.iter().filter(|finding| finding.level == Level::Failed).count(), 1, "{found:?}");
+    let found = findings(SourceOptions::Imap(missing.clone())).await;
+    let failed = found.iter().filter(|finding| finding.level == Level::Failed);
+    assert_eq!(failed.map(|finding| finding.what.as_str()).collect::<Vec<_>>(), ["folder Nowhere"], "{found:?}");
     let nowhere = ImapOptions { host: "gateway.invalid".into(), ..good };
-    let found = ImapSource::findings(&nowhere).await;
+    let found = findings(SourceOptions::Imap(nowhere.clone())).await;
     assert!(found.len() == 1 && found[0].what == "DNS" && found[0].level == Level::Failed, "{found:?}");
+}
+
+/// What a login may do, how full its mailbox is, and reports that lie where nobody looks.
+#[tokio::test]
+async fn check_finds_out_whether_deletion_would_work_without_deleting() {
+    const FURTHER: &str = "protocol imap {\n mail_plugins = acl imap_acl quota imap_quota\n}\nmail_plugins = acl quota\n\
+                           plugin {\n acl = vfile\n quota = maildir:User\n quota_rule = *:storage=1M\n}\n";
+    let Some(dovecot) = Dovecot::start(&Setup { further: FURTHER, ..Setup::default() }) else { return };
+    dovecot.deliver(USER, "INBOX", [mail(1)]);
+    let report = gatepost::demo::samples::samples().into_iter().map(|sample| sample.item);
+    let report = report.filter(|item| memchr::memmem::find(item, b"X-MS-Journal-Report").is_some());
+    dovecot.deliver(USER, "Elsewhere", report.take(3));
+    dovecot.deliver(USER, "Old", [mail(2)]);
+    let options = options(&dovecot, TlsMode::Implicit);
+    let found = findings(SourceOptions::Imap(options.clone())).await;
+    let line = |found: &[Finding], what: &str| found.iter().find(|finding| finding.what == what).unwrap().clone();
+    let elsewhere = line(&found, "folder Elsewhere");
+    assert!(elsewhere.level == Level::Warning && elsewhere.said.contains("3 of the newest 3"), "{elsewhere:?}");
+    let old = line(&found, "folder Old");
+    assert!(old.level == Level::Ok && old.said.contains("none of the newest 1"), "{old:?}");
+    assert!(line(&found, "deletion in INBOX").said.contains("ACL t, e"), "{found:#?}");
+    assert_eq!(line(&found, "quota").level, Level::Ok);
+
+    std::fs::write(dovecot.maildir(USER).join("dovecot-acl"), "owner lrws\n").unwrap();
+    // Larger than nine tenths of what there is.
+    dovecot.deliver(USER, "Old", [vec![b'a'; 980 * 1024]]);
+    let found = findings(SourceOptions::Imap(options.clone())).await;
+    let deletion = line(&found, "deletion in INBOX");
+    assert!(deletion.level == Level::Warning && deletion.said.contains("lacks the rights t, e"), "{deletion:?}");
+    let quota = line(&found, "quota");
+    assert!(quota.level == Level::Warning && quota.said.contains("of 1 MiB used"), "{quota:?}");
+
+    // A server without ACL is asked as a run asks it, once nothing is marked \Recent any more.
+    let Some(plain) = Dovecot::start(&Setup::default()) else { return };
+    plain.deliver(USER, "INBOX", [mail(1)]);
+    let mut client = plain.client(USER);
+    client.run("SELECT INBOX");
+    client.run("CLOSE");
+    let found = findings(SourceOptions::Imap(self::options(&plain, TlsMode::Implicit))).await;
+    assert!(line(&found, "deletion in INBOX").said.contains("for reading and writing"), "{found:#?}");
+    let marks = client.run("EXAMINE INBOX");
+    assert!(marks.iter().any(|line| line.contains("0 RECENT")), "{marks:?}");
+    assert!(client.run("FETCH 1 (FLAGS)")[0].contains("FLAGS ()"), "nothing was marked as seen");
 }
 
 trait Tap {

@@ -12,11 +12,12 @@ use gatepost::sources::imap::ImapSource;
 use gatepost::sources::imap::options::{ImapAuth, ImapOptions};
 use gatepost::sources::pop3::Pop3Source;
 use gatepost::sources::pop3::options::{Pop3Auth, Pop3Options};
-use gatepost::sources::{Level, Retry, Source as _, SourceError};
+use gatepost::sources::{Level, Retry, Source as _, SourceError, SourceOptions};
 
 use crate::support::agent::{Agent, Config, PASSWORD_VARIABLE, count};
 use crate::support::dovecot::{Dovecot, PASSWORD, Setup};
 use crate::support::ews::{self, Ews};
+use crate::support::findings;
 use crate::support::introspection::Introspection;
 
 const USER: &str = "journal";
@@ -82,7 +83,7 @@ async fn tokens_log_in_over_imap_with_either_mechanism() {
             let mut source = ImapSource::connect(&options).await.unwrap();
             assert_eq!(source.open("INBOX").await.unwrap().state.exists, 1);
             source.close().await;
-            let login = said(&ImapSource::findings(&options).await);
+            let login = said(&findings(SourceOptions::Imap(options.clone())).await);
             assert_eq!(login, (Level::Ok, format!("logged in as {USER} ({way})")));
         }
     }
@@ -104,7 +105,7 @@ async fn tokens_log_in_over_pop3_with_either_mechanism() {
         let mut source = Pop3Source::connect(&options).await.unwrap();
         assert_eq!(source.open("INBOX").await.unwrap().state.exists, 1);
         source.close().await;
-        let login = said(&Pop3Source::findings(&options).await);
+        let login = said(&findings(SourceOptions::Pop3(options.clone())).await);
         assert_eq!(login, (Level::Ok, format!("logged in as {USER} ({way})")));
     }
     assert!(introspection.asked().iter().all(|asked| *asked == long));
@@ -183,7 +184,10 @@ async fn a_client_certificate_is_a_login() {
         };
         let mut source = ImapSource::connect(&options).await.unwrap();
         assert_eq!(source.open("INBOX").await.unwrap().state.exists, 1);
-        assert_eq!(said(&ImapSource::findings(&options).await).1, format!("logged in as {USER} (EXTERNAL)"));
+        assert_eq!(
+            said(&findings(SourceOptions::Imap(options.clone())).await).1,
+            format!("logged in as {USER} (EXTERNAL)")
+        );
         // The certificate is for one mailbox, whatever the profile says.
         let other = ImapOptions { username: "other".into(), ..options.clone() };
         let error = ImapSource::connect(&other).await.err().unwrap();

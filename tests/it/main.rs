@@ -8,12 +8,15 @@ mod crash_replay;
 mod crash_steps;
 mod cuts;
 mod deletion;
+mod dns;
 mod epochs;
 mod ews;
 mod fault_io;
 mod gmail;
 mod hostile;
 mod imap_dovecot;
+#[cfg(unix)]
+mod init;
 mod journal_corpus;
 mod kill;
 mod ldap;

@@ -155,7 +155,7 @@ fn what_goes_wrong_is_said() {
     agent.password = "wrong".into();
     agent
         .run(&["once"])
-        .is(3, &["logging in as journal", "nothing was deleted", "hint: check `username` and `password`"]);
+        .is(3, &["logging in as journal", "nothing was deleted", "hint: check the login and the password"]);
     let strict = Setup { without_tls: true, ..Setup::default() };
     let Some(bare) = Dovecot::start(&strict) else { return };
     let agent = Agent::new(&Config { tls: "starttls", host: "localhost".into(), ..Config::pop3(bare.pop3_port) });

@@ -64,6 +64,9 @@ pub(super) struct Folder {
     pub id: String,
     pub name: String,
     pub class: String,
+    pub items: Option<u64>,
+    /// Whether the login may delete what lies there, where that was asked for and answered.
+    pub may_delete: Option<bool>,
 }
 
 impl Message {
@@ -237,6 +240,15 @@ impl<R: AsyncBufRead + Unpin> Answer<R> {
                     }
                     "DisplayName" => folder.name = self.text().await?,
                     "FolderClass" => folder.class = self.text().await?,
+                    "TotalCount" => folder.items = self.text().await?.trim().parse().ok(),
+                    "EffectiveRights" => {
+                        while let Some((name, _)) = self.child().await? {
+                            match name.as_str() {
+                                "Delete" => folder.may_delete = Some(is_true(&self.text().await?)),
+                                _ => self.skip().await?,
+                            }
+                        }
+                    }
                     _ => self.skip().await?,
                 }
             }

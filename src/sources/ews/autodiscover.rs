@@ -64,7 +64,7 @@ async fn discover(bases: &[Url], address: &str, options: &EwsOptions) -> Result<
     Err(error)
 }
 
-async fn json(base: &Url, address: &str, options: &EwsOptions) -> Result<Url, Failure> {
+pub(super) async fn json(base: &Url, address: &str, options: &EwsOptions) -> Result<Url, Failure> {
     let wrong = |text: &str| Failure::protocol(format!("Autodiscover: {text}"));
     let mut url = base.clone();
     url.path_segments_mut().map_err(|()| wrong("no path"))?.extend([

@@ -1,47 +1,73 @@
 //! What `check` says about an EWS gateway. It changes nothing.
 
-use super::options::{DeleteType, EwsAuth, EwsOptions};
-use super::{EwsSource, autodiscover};
-use crate::net::clean;
-use crate::sources::{Finding, Level, Source as _, SourceError};
+use jiff::Timestamp;
 
-pub(super) async fn findings(options: &EwsOptions) -> Vec<Finding> {
-    let mut found = Vec::new();
-    // What fails first is the last line: all that follows could only fail for the same reason.
-    if let Err(failed) = look(options, &mut found).await {
-        found.push(failed);
+use super::options::{DeleteType, EwsAuth, EwsOptions};
+use super::soap::{FolderRef, Request};
+use super::{EwsSource, autodiscover, folder, knock};
+use crate::net::{TlsMode, clean};
+use crate::sources::reach::{self, Door, Speaks};
+use crate::sources::{Blocked, Finding, FolderSeen, Level, Looked, Retry, Source as _, SourceError, Tell};
+
+/// Kerberos, NTLM and tokens are refused when two clocks differ by this or more.
+const SKEW_S_MAX: i64 = 300;
+
+pub(super) async fn look(options: &EwsOptions, tell: Tell<'_>) -> Looked {
+    match at_server(options, tell).await {
+        Ok(folders) => Looked { blocked: None, folders },
+        // What fails first is the last line: all that follows could only fail for the same reason.
+        Err((at, failed)) => {
+            tell(failed);
+            Looked::blocked(at)
+        }
     }
-    found
 }
 
-async fn look(options: &EwsOptions, found: &mut Vec<Finding>) -> Result<(), Finding> {
-    let (url, is_found) = autodiscover::url(options).await.map_err(|error| failed("Autodiscover", &error))?;
+async fn at_server(options: &EwsOptions, tell: Tell<'_>) -> Result<Vec<FolderSeen>, (Blocked, Finding)> {
+    let (url, is_found) =
+        autodiscover::url(options).await.map_err(|error| (Blocked::Reach, failed("Autodiscover", &error)))?;
     if is_found {
-        found.push(ok("Autodiscover", format!("the server is {}", clean(url.as_str()))));
+        tell(ok("Autodiscover", format!("the server is {}", clean(url.as_str()))));
     }
-    let source = EwsSource::connect_to(&url, options).await.map_err(|error| failed("connection", &error))?;
+    let door = door(&url, options);
+    let mut source = match EwsSource::connect_to(&url, options).await {
+        Ok(source) => source,
+        Err(error) => {
+            let mut failed = failed("connection", &error);
+            if let (Retry::Operator, true) = (error.retry, url.scheme() == "https" && options.proxy.is_none())
+                && let Ok(shown) = reach::shown(&door).await
+            {
+                failed.said = format!("{}; {}", failed.said, reach::described(&shown));
+            }
+            return Err((Blocked::Reach, failed));
+        }
+    };
     let peer = source.client.peer();
-    found.push(ok(
+    tell(ok(
         "connection",
         match &options.proxy {
             Some(proxy) => format!("the proxy {} gives a tunnel to the server", proxy.name()),
             None => format!("{peer} accepts connections"),
         },
     ));
-    found.push(match url.scheme() {
-        "https" => ok("TLS", format!("protected from the first byte, {}", options.trust.verified())),
-        _ if peer.ip().to_canonical().is_loopback() => ok("TLS", "none, on this machine only".into()),
-        _ => Finding {
-            level: Level::Warning,
-            what: "TLS".into(),
-            said: "none: passwords and mails go over the network readable (`allow_plaintext`)".into(),
-            hint: Some("use an https:// URL".into()),
-        },
-    });
-    let mut source = source.read_only();
-    let folder = options.folder.as_str();
-    let opened = source.open(folder).await;
-    let opened = opened.map_err(|error| failed("login and folder", &error))?;
+    // Through a proxy nobody looks at the certificate but the session.
+    let is_direct = url.scheme() == "https" && options.proxy.is_none();
+    let shown = if is_direct { reach::shown(&door).await.ok() } else { None };
+    reach::tls_findings(&door, "from the first byte", peer, shown.as_ref()).into_iter().for_each(&mut *tell);
+    if let Ok(answered) = knock::knock(&url, options).await
+        && let Some(date) = answered.date
+    {
+        tell(clock(date, Timestamp::now()));
+    }
+    source = source.read_only();
+    let name = options.folder.as_str();
+    let found = folder::find(&mut source.client, name, options.mailbox.as_deref()).await;
+    let (reference, _) = found.map_err(|failure| {
+        let error = failure.into_error("logging in");
+        let (at, what) =
+            if error.refused_login { (Blocked::Login, "login") } else { (Blocked::Mailbox, "login and folder") };
+        (at, failed(what, &error))
+    })?;
     let how = match options.auth {
         EwsAuth::Basic => "Basic",
         EwsAuth::Ntlm => "NTLM",
@@ -49,20 +75,80 @@ async fn look(options: &EwsOptions, found: &mut Vec<Finding>) -> Result<(), Find
         EwsAuth::Negotiate => "Negotiate",
     };
     let version = source.client.server.as_deref().unwrap_or("unknown");
-    found.push(ok("login", format!("logged in as {} ({how}), server version {version}", clean(&options.username))));
-    found.push(ok("folder", format!("{} holds {} items", clean(&opened.epoch.folder), opened.state.exists)));
-    let said = match options.delete_type {
+    tell(ok("login", format!("logged in as {} ({how}), server version {version}", clean(&options.username))));
+    let opened = source.open(name).await.map_err(|error| (Blocked::Mailbox, failed("folder", &error)))?;
+    tell(ok("folder", format!("{} holds {} items", clean(&opened.epoch.folder), opened.state.exists)));
+    tell(deletion(&mut source, &reference, options.delete_type).await);
+    let (items, epoch) = (opened.state.exists, Some(opened.epoch));
+    let mut seen = vec![FolderSeen { name: name.to_owned(), items, reports: None, is_junk: false, epoch }];
+    let junk = FolderRef::Distinguished { name: "junkemail".into(), mailbox: options.mailbox.clone() };
+    let items = look_at(&mut source, &junk).await.and_then(|folder| folder.items).unwrap_or(0);
+    if items > 0 && !name.eq_ignore_ascii_case("junkemail") {
+        tell(Finding {
+            level: Level::Warning,
+            what: "folder junkemail".into(),
+            said: format!("not polled, holds {items} items"),
+            hint: Some("if journal mail can land there, add a profile of its own with `folder = \"junkemail\"`".into()),
+        });
+        seen.push(FolderSeen { name: "junkemail".into(), items, reports: None, is_junk: true, epoch: None });
+    }
+    tell(ok("mail", "is regenerated by the server from its own store; its bytes are not those that came in".into()));
+    source.close().await;
+    Ok(seen)
+}
+
+/// Whether a deletion would be let through, as the server tells it of the folder.
+async fn deletion(source: &mut EwsSource, folder: &FolderRef, how: DeleteType) -> Finding {
+    let what = match how {
         DeleteType::Hard => "HardDelete: out of the mailbox, into Recoverable Items while the server keeps them there",
         DeleteType::Soft => "SoftDelete: into Recoverable Items",
         DeleteType::DeletedItems => "MoveToDeletedItems: they go on taking room in the mailbox",
     };
-    found.push(ok("delete support", said.into()));
-    found.push(ok(
-        "mail",
-        "is regenerated by the server from its own store; its bytes are not those that came in".into(),
-    ));
-    source.close().await;
-    Ok(())
+    match look_at(source, folder).await.and_then(|folder| folder.may_delete) {
+        Some(true) => ok("delete support", format!("the login may delete in this folder; {what}")),
+        Some(false) => Finding {
+            level: Level::Warning,
+            what: "delete support".into(),
+            said: "the login may not delete in this folder (EffectiveRights)".into(),
+            hint: Some("fine with `delete = false`; else give it the right, or `impersonate` the owner".into()),
+        },
+        None => ok("delete support", format!("{what}; the server does not say whether the login may")),
+    }
+}
+
+async fn look_at(source: &mut EwsSource, folder: &FolderRef) -> Option<super::answer::Folder> {
+    match source.client.call(&Request::Rights(folder)).await {
+        Ok(mut messages) => messages.pop()?.folders.pop(),
+        Err(failure) => {
+            tracing::debug!(%failure, "the server does not tell about a folder");
+            None
+        }
+    }
+}
+
+fn clock(there: Timestamp, here: Timestamp) -> Finding {
+    let skew_s = here.as_second() - there.as_second();
+    let said = match skew_s {
+        -2..=2 => "this machine's and the server's agree".to_owned(),
+        ahead @ 3.. => format!("this machine's is {ahead} s ahead of the server's"),
+        behind => format!("this machine's is {} s behind the server's", -behind),
+    };
+    if skew_s.abs() < SKEW_S_MAX {
+        return ok("clock", said);
+    }
+    let hint = Some("set both by NTP: NTLM, Kerberos and tokens are refused when clocks differ".into());
+    Finding { level: Level::Warning, what: "clock".into(), said, hint }
+}
+
+fn door(url: &reqwest::Url, options: &EwsOptions) -> Door {
+    Door {
+        host: url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
+        port: url.port_or_known_default().unwrap_or(443),
+        tls: if url.scheme() == "https" { TlsMode::Implicit } else { TlsMode::None },
+        speaks: Speaks::Http,
+        trust: options.trust.clone(),
+        limit: options.timeout,
+    }
 }
 
 fn ok(what: &str, said: String) -> Finding {
@@ -71,4 +157,22 @@ fn ok(what: &str, said: String) -> Finding {
 
 fn failed(what: &str, error: &SourceError) -> Finding {
     Finding { level: Level::Failed, what: what.to_owned(), said: error.answer.clone(), hint: error.hint.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_differ_by_minutes_are_noticed() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(clock(at(1000), at(1001)).said, "this machine's and the server's agree");
+        assert_eq!(clock(at(1000), at(1299)).level, Level::Ok);
+        let ahead = clock(at(1000), at(1300));
+        assert_eq!(
+            (ahead.level, ahead.said.as_str()),
+            (Level::Warning, "this machine's is 300 s ahead of the server's")
+        );
+        assert_eq!(clock(at(4600), at(1000)).said, "this machine's is 3600 s behind the server's");
+    }
 }

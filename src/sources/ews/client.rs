@@ -75,7 +75,10 @@ impl Client {
         self.server = answer.server.take().or(self.server.take());
         // What is not about one thing of many is about the call.
         if let [message] = messages.as_slice()
-            && matches!(request, Request::Folder(_) | Request::Folders { .. } | Request::Sync { .. })
+            && matches!(
+                request,
+                Request::Folder(_) | Request::Rights(_) | Request::Folders { .. } | Request::Sync { .. }
+            )
             && !message.is_success()
         {
             return Err(message.failure());

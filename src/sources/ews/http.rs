@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderValue, RETRY_AFTER, SET_COOKIE,
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, HOST, HeaderValue, RETRY_AFTER, SET_COOKIE,
     USER_AGENT, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, StatusCode};
@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use super::connection::{Connection, Place, Reply, Stretch, Unanswered};
 use super::failure::Failure;
+use super::knock::Answered;
 use super::options::{EwsAuth, EwsOptions};
 use super::{negotiate, ntlm};
 use crate::base::secret::Secret;
@@ -85,6 +86,14 @@ impl Http {
     pub async fn post(&mut self, xml: &str) -> Result<Stretch, Failure> {
         let reply = self.post_any(xml).await?;
         self.judge(reply).await
+    }
+
+    /// An empty request of nobody.
+    pub async fn knock(&mut self) -> Result<Answered, Failure> {
+        let reply = self.exchange(Method::POST, Some(""), None).await?;
+        let date = reply.header(DATE).and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+        let (status, schemes) = (reply.status().as_u16(), offers(&reply));
+        Ok(Answered { status, schemes, date: date.map(|date| date.timestamp()) })
     }
 
     /// For Autodiscover; without credentials.

@@ -27,6 +27,7 @@ mod connection;
 mod failure;
 mod folder;
 mod http;
+pub mod knock;
 mod negotiate;
 mod ntlm;
 pub mod options;
@@ -47,8 +48,8 @@ use self::soap::{FolderRef, Request};
 use super::failure::operator;
 use super::sink::Sink;
 use super::{
-    Abilities, Body, Deletion, EpochKey, Fetched, Finding, FolderState, Intake, Listed, Opened, Scope, Source,
-    SourceError,
+    Abilities, Body, Deletion, EpochKey, Fetched, FolderState, Intake, Listed, Looked, Opened, Scope, Source,
+    SourceError, Tell,
 };
 use crate::base::bytes::ByteSource as _;
 use crate::mail::regenerated::Regenerated;
@@ -124,8 +125,8 @@ impl EwsSource {
     }
 
     /// What `check` says about a gateway, in the order of looking; it ends at what blocks the rest.
-    pub async fn findings(options: &EwsOptions) -> Vec<Finding> {
-        check::findings(options).await
+    pub async fn survey(options: &EwsOptions, tell: Tell<'_>) -> Looked {
+        check::look(options, tell).await
     }
 
     fn host(&self) -> String {

@@ -62,6 +62,8 @@ pub(super) enum FolderRef {
 #[derive(Clone, Debug)]
 pub(super) enum Request<'a> {
     Folder(&'a FolderRef),
+    /// How much a folder holds, and what the login may do there.
+    Rights(&'a FolderRef),
     /// The folders right below one, from this place in their list on.
     Folders {
         below: &'a FolderRef,
@@ -82,6 +84,7 @@ impl Request<'_> {
     pub fn what(&self) -> &'static str {
         match self {
             Request::Folder(_) => "opening the folder (GetFolder)",
+            Request::Rights(_) => "asking for the rights (GetFolder)",
             Request::Folders { .. } => "looking for the folder (FindFolder)",
             Request::Sync { .. } => "listing the folder (SyncFolderItems)",
             Request::Measure(_) => "asking for sizes and dates (GetItem)",
@@ -93,7 +96,7 @@ impl Request<'_> {
     /// Elements that an answer has for this request.
     pub fn answers(&self) -> usize {
         match self {
-            Request::Folder(_) | Request::Folders { .. } | Request::Sync { .. } => 1,
+            Request::Folder(_) | Request::Rights(_) | Request::Folders { .. } | Request::Sync { .. } => 1,
             Request::Measure(ids) | Request::Mime(ids) | Request::Delete(ids) => ids.len(),
         }
     }
@@ -122,17 +125,11 @@ impl Request<'_> {
 
     fn body(&self, xml: &mut Xml, version: Version, delete_type: DeleteType) {
         match self {
-            Request::Folder(folder) => {
-                xml.open("m:GetFolder", &[]);
-                folder_shape(xml);
-                xml.open("m:FolderIds", &[]);
-                xml.folder(folder);
-                xml.close("m:FolderIds");
-                xml.close("m:GetFolder");
-            }
+            Request::Folder(folder) => get_folder(xml, folder, FOLDER),
+            Request::Rights(folder) => get_folder(xml, folder, RIGHTS),
             Request::Folders { below, offset } => {
                 xml.open("m:FindFolder", &[("Traversal", "Shallow")]);
-                folder_shape(xml);
+                folder_shape(xml, FOLDER);
                 let offset = offset.to_string();
                 let view = [("MaxEntriesReturned", FOLDERS_PAGE), ("Offset", &offset), ("BasePoint", "Beginning")];
                 xml.leaf("m:IndexedPageFolderView", &view);
@@ -182,11 +179,23 @@ impl Request<'_> {
     }
 }
 
-fn folder_shape(xml: &mut Xml) {
+const FOLDER: &[&str] = &["folder:DisplayName", "folder:FolderClass"];
+const RIGHTS: &[&str] = &["folder:DisplayName", "folder:TotalCount", "folder:EffectiveRights"];
+
+fn get_folder(xml: &mut Xml, folder: &FolderRef, properties: &[&str]) {
+    xml.open("m:GetFolder", &[]);
+    folder_shape(xml, properties);
+    xml.open("m:FolderIds", &[]);
+    xml.folder(folder);
+    xml.close("m:FolderIds");
+    xml.close("m:GetFolder");
+}
+
+fn folder_shape(xml: &mut Xml, properties: &[&str]) {
     xml.open("m:FolderShape", &[]);
     xml.text("t:BaseShape", "IdOnly");
     xml.open("t:AdditionalProperties", &[]);
-    for property in ["folder:DisplayName", "folder:FolderClass"] {
+    for property in properties {
         xml.leaf("t:FieldURI", &[("FieldURI", property)]);
     }
     xml.close("t:AdditionalProperties");

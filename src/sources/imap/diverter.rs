@@ -77,6 +77,7 @@ pub(super) struct Diverter {
     intake: Option<Intake>,
     diverted: Option<Diverted>,
     nonce: String,
+    curious: bool,
     bodies: u64,
     silence: Silence,
 }
@@ -93,6 +94,11 @@ enum State {
 }
 
 impl Diverter {
+    /// Lets answers about rights and quotas through, which are of no use to a run.
+    pub fn be_curious(&mut self) {
+        self.curious = true;
+    }
+
     pub fn new(inner: BoxTransport, silence_max: Duration) -> Diverter {
         Diverter {
             inner,
@@ -110,6 +116,7 @@ impl Diverter {
             // A token that neither a mail nor an earlier connection can guess.
             nonce: uuid::Uuid::new_v4().simple().to_string(),
             bodies: 0,
+            curious: false,
             silence: Silence { limit: silence_max, sleep: None, armed: false },
         }
     }
@@ -240,7 +247,7 @@ impl Diverter {
     fn end_of_response(&mut self) {
         let mut response = std::mem::take(&mut self.response);
         self.line_start = 0;
-        if line::is_for_us(&response) {
+        if line::is_for_us(&response, self.curious) {
             line::mend(&mut response);
             self.ready = response;
             self.ready_at = 0;

@@ -14,6 +14,8 @@ pub(super) struct Folder {
     pub name: String,
     pub validity: u32,
     pub state: FolderState,
+    /// Mails that no session was told of yet; SELECT takes that mark off them.
+    pub recent: Option<u32>,
     /// Opened for reading only, by us or by the server.
     pub read_only: bool,
     /// A `\Deleted` lasts (PERMANENTFLAGS), as far as the server says.
@@ -27,12 +29,13 @@ pub(super) async fn select(wire: &mut Wire, name: &str, read_only: bool) -> Resu
         return Err(operator(Scope::Mailbox, what, "its name holds a control character", None));
     };
     let command = format!("{} {}", if read_only { "EXAMINE" } else { "SELECT" }, quote(&coded));
-    let (mut exists, mut next, mut validity, mut sticky) = (None, None, None, true);
+    let (mut exists, mut next, mut validity, mut recent, mut sticky) = (None, None, None, None, true);
     let mut keeps_deleted = true;
     let done = wire
         .run(&command, |response| {
             match response {
                 Response::MailboxData(MailboxDatum::Exists(n)) => exists = Some(*n),
+                Response::MailboxData(MailboxDatum::Recent(n)) => recent = Some(*n),
                 Response::Data { outcome, .. } => match &outcome.code {
                     Some(ResponseCode::UidNext(n)) => next = Some(*n),
                     Some(ResponseCode::UidValidity(n)) => validity = Some(*n),
@@ -72,6 +75,7 @@ pub(super) async fn select(wire: &mut Wire, name: &str, read_only: bool) -> Resu
         name: name.to_owned(),
         validity,
         state: FolderState { next: next.into(), exists: exists.into() },
+        recent,
         read_only: read_only || done.read_only,
         keeps_deleted,
     })

@@ -22,6 +22,7 @@ mod diverter;
 mod failure;
 mod fetch;
 mod folder;
+mod folders;
 mod gmail;
 mod listing;
 mod names;
@@ -48,7 +49,7 @@ use self::options::ImapOptions;
 use self::wire::{Failure, Wire};
 use super::failure::operator;
 use super::{
-    Abilities, Deletion, EpochKey, Fetched, Finding, Intake, Listed, Opened, Retry, Scope, Source, SourceError,
+    Abilities, Deletion, EpochKey, Fetched, Intake, Listed, Looked, Opened, Retry, Scope, Source, SourceError, Tell,
 };
 use crate::base::fsio::Fs;
 use crate::net::clean;
@@ -127,8 +128,8 @@ impl ImapSource {
     }
 
     /// What `check` says about a gateway, in the order of looking; it ends at what blocks the rest.
-    pub async fn findings(options: &ImapOptions) -> Vec<Finding> {
-        check::findings(options).await
+    pub async fn survey(options: &ImapOptions, tell: Tell<'_>) -> Looked {
+        check::look(options, tell).await
     }
 
     fn new(logged_in: LoggedIn, peer: Option<SocketAddr>, options: &ImapOptions) -> ImapSource {

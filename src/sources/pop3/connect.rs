@@ -24,6 +24,11 @@ impl Capabilities {
         self.0.iter().any(|line| line.split(' ').next() == Some(name))
     }
 
+    /// The first word behind the name of a capability.
+    pub fn argument(&self, name: &str) -> Option<&str> {
+        self.0.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.split(' ').next())
+    }
+
     fn takes(&self, mechanism: &str) -> bool {
         self.0.iter().any(|line| {
             let mut words = line.split(' ');

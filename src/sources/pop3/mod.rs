@@ -28,8 +28,8 @@ use self::wire::{Failure, Wire};
 use super::failure::operator;
 use super::sink::Sink;
 use super::{
-    Abilities, Body, Deletion, EpochKey, Fetched, Finding, FolderState, Intake, Listed, Opened, Retry, Scope, Source,
-    SourceError,
+    Abilities, Body, Deletion, EpochKey, Fetched, FolderState, Intake, Listed, Looked, Opened, Retry, Scope, Source,
+    SourceError, Tell,
 };
 use crate::base::bytes::ByteSource as _;
 use crate::base::digest::Hasher;
@@ -87,8 +87,8 @@ impl Pop3Source {
     }
 
     /// What `check` says about a gateway, in the order of looking; it ends at what blocks the rest.
-    pub async fn findings(options: &Pop3Options) -> Vec<Finding> {
-        check::findings(options).await
+    pub async fn survey(options: &Pop3Options, tell: Tell<'_>) -> Looked {
+        check::look(options, tell).await
     }
 
     fn new(greeted: connect::Greeted, options: &Pop3Options) -> Pop3Source {

@@ -355,7 +355,7 @@ fn open_to_all(path: &Path) {
 #[cfg(not(unix))]
 fn open_to_all(_: &Path) {}
 
-pub(super) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

@@ -95,6 +95,8 @@ pub struct Store {
     given: u64,
     pub refused_requests: Vec<String>,
     pub logins: u64,
+    /// EffectiveRights of every folder.
+    pub may_not_delete: bool,
     /// Taken where the server wants bearer tokens.
     pub tokens: HashSet<String>,
     /// All that were shown.
@@ -175,6 +177,7 @@ impl Ews {
             ("reports-1", "Reports", "inbox-1", "IPF.Note"),
             ("journal-1", "Journal", "root", "IPF.Journal"),
             ("deleted-1", "Deleted Items", "root", "IPF.Note"),
+            ("junk-1", "Junk Email", "root", "IPF.Note"),
         ];
         let folders = folders.map(|(id, name, above, class)| (id.into(), name.into(), above.into(), class.into()));
         let store = Store {
@@ -489,6 +492,7 @@ fn folder_of(store: &Store, reference: &Element) -> Option<String> {
         _ => match id {
             "inbox" => Some(store.inbox.clone()),
             "msgfolderroot" => Some("root".into()),
+            "junkemail" => Some("junk-1".into()),
             "deleteditems" => Some("deleted-1".into()),
             _ => None,
         },
@@ -516,7 +520,12 @@ fn operate(store: &mut Store, root: &Element, call: &Call, codes: &HashMap<Strin
     };
     match name.as_str() {
         "GetFolder" => match folder_of(store, &operation.child("FolderIds").unwrap().children[0]) {
-            Some(id) => message("NoError", &format!("<m:Folders>{}</m:Folders>", folder_xml(store, &id))),
+            Some(id) => {
+                let asked = call.body.contains("folder:EffectiveRights");
+                let counted = if asked { counted_xml(store, &id) } else { String::new() };
+                let folder = folder_xml(store, &id).replace("</t:Folder>", &format!("{counted}</t:Folder>"));
+                message("NoError", &format!("<m:Folders>{folder}</m:Folders>"));
+            }
             None => message("ErrorFolderNotFound", "<m:Folders/>"),
         },
         "FindFolder" => {
@@ -650,6 +659,16 @@ fn folder_xml(store: &Store, id: &str) -> String {
         "<t:Folder><t:FolderId Id=\"{}\" ChangeKey=\"AQAAAA==\"/>{class}<t:DisplayName>{}</t:DisplayName></t:Folder>",
         folder.0, folder.1
     )
+}
+
+/// In the order of the schema's FolderType.
+fn counted_xml(store: &Store, id: &str) -> String {
+    let items = store.items.iter().filter(|item| item.folder == id).count();
+    let rights = ["CreateAssociated", "CreateContents", "CreateHierarchy", "Delete", "Modify", "Read"].map(|right| {
+        let may = right != "Delete" || !store.may_not_delete;
+        format!("<t:{right}>{may}</t:{right}>")
+    });
+    format!("<t:TotalCount>{items}</t:TotalCount><t:EffectiveRights>{}</t:EffectiveRights>", rights.concat())
 }
 
 fn item_xml(item: &Stored, with_mime: bool, varies: Option<&str>, given: u64) -> String {

@@ -23,3 +23,10 @@ pub fn skip(reason: &str) {
     assert!(std::env::var_os("GATEPOST_REQUIRE_SERVERS").is_none_or(|v| v != "1"), "a server is missing: {reason}");
     eprintln!("skipped: {reason}");
 }
+
+/// What `check` says about a gateway.
+pub async fn findings(options: gatepost::sources::SourceOptions) -> Vec<gatepost::sources::Finding> {
+    let mut found = Vec::new();
+    gatepost::sources::AnySource::look(&options, &mut |finding| found.push(finding)).await;
+    found
+}

@@ -64,8 +64,8 @@ fn word(text: &[u8]) -> String {
     text.iter().take_while(|b| b.is_ascii_alphanumeric()).take(16).map(|&b| b.to_ascii_uppercase() as char).collect()
 }
 
-/// Whether anybody here has a use for a complete response.
-pub(super) fn is_for_us(response: &[u8]) -> bool {
+/// Whether anybody here has a use for a complete response. `curious`: somebody asks for rights, quotas and marks.
+pub(super) fn is_for_us(response: &[u8], curious: bool) -> bool {
     let Some(rest) = response.strip_prefix(b"* ") else { return true };
     if is_fetch(response) {
         // A flag update without a UID is of no use to anyone, and an empty one ends the parser.
@@ -74,10 +74,14 @@ pub(super) fn is_for_us(response: &[u8]) -> bool {
     if rest.first().is_some_and(u8::is_ascii_digit) {
         let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
         let what = rest.get(digits + 1..).map(word).unwrap_or_default();
-        return matches!(what.as_str(), "EXISTS" | "EXPUNGE");
+        return matches!(what.as_str(), "EXISTS" | "EXPUNGE") || (curious && what == "RECENT");
+    }
+    let word = word(rest);
+    if matches!(word.as_str(), "MYRIGHTS" | "QUOTA") {
+        return curious;
     }
     matches!(
-        word(rest).as_str(),
+        word.as_str(),
         "OK" | "NO" | "BAD" | "BYE" | "PREAUTH" | "CAPABILITY" | "LIST" | "STATUS" | "SEARCH" | "VANISHED"
     )
 }
@@ -132,10 +136,13 @@ mod tests {
     fn what_the_parser_does_not_know_is_left_out() {
         for line in ["* ESEARCH (TAG \"a\") COUNT 3", "* 5 RECENT", "* FLAGS (\\X)", "* 5 FETCH ()", "* XYZZY", "* 7 X"]
         {
-            assert!(!is_for_us(line.as_bytes()), "{line}");
+            assert!(!is_for_us(line.as_bytes(), false), "{line}");
         }
         for line in ["A1 OK", "+ go", "* 5 EXISTS", "* 5 FETCH (UID 3)", "* bye now", "* SEARCH 1", "* STATUS x ()"] {
-            assert!(is_for_us(line.as_bytes()), "{line}");
+            assert!(is_for_us(line.as_bytes(), false), "{line}");
+        }
+        for line in ["* 5 RECENT", "* MYRIGHTS INBOX lr", "* QUOTA \"\" (STORAGE 1 2)"] {
+            assert!(is_for_us(line.as_bytes(), true) && !is_for_us(line.as_bytes(), false), "{line}");
         }
     }
 

@@ -187,7 +187,14 @@ fn properties(properties: &Element) -> Verdict {
         match property.name.as_str() {
             "FieldURI" => {
                 is(property, T, "FieldURI", &["FieldURI"], &[])?;
-                let known = ["item:Size", "item:DateTimeReceived", "folder:DisplayName", "folder:FolderClass"];
+                let known = [
+                    "item:Size",
+                    "item:DateTimeReceived",
+                    "folder:DisplayName",
+                    "folder:FolderClass",
+                    "folder:TotalCount",
+                    "folder:EffectiveRights",
+                ];
                 one_of(property.attribute("FieldURI"), &known)?;
             }
             _ => {

@@ -1,130 +1,19 @@
-//! `gatepost check`: configuration, archive, people and gateways, each line ok, warning or failed with a
-//! hint. Changes nothing.
+//! What `check` says about this machine's side: the archive, its volume, the directory, the people.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::json;
-
-use super::directory;
-use super::exit::{Exit, Failure};
-use super::output;
-use super::wiring::{self, Global};
-use crate::archive::{Catalogue, Gateway, Layout, Reader};
-use crate::config::{LdapSettings, ProfileSettings, Settings};
+use super::finding;
+use crate::archive::{Catalogue, Layout};
+use crate::config::{LdapSettings, Settings};
+use crate::ops::{directory, output, wiring};
 use crate::people::People;
-use crate::sources::{AnySource, Finding, Level};
+use crate::sources::{Finding, Level};
 
 /// Less free space than this is worth a word.
 const FREE_BYTES_MIN: u64 = 1024 * 1024 * 1024;
 
-pub fn check(global: &Global, profile: Option<&str>, as_json: bool) -> Result<Exit, Failure> {
-    let settings = wiring::settings(global)?;
-    let profiles = wiring::chosen(&settings, profile)?;
-    let mut groups: Vec<(String, Vec<Finding>)> = Vec::new();
-    let mut general = vec![finding(Level::Ok, "configuration", &settings.file.display().to_string(), None)];
-    for notice in &settings.notices {
-        general.push(finding(Level::Warning, "configuration", notice, None));
-    }
-    let layout = wiring::layout_of(&settings.archive);
-    general.extend(archive(&layout));
-    general.extend(people(&settings));
-    groups.push(("gatepost".into(), general));
-    let runtime = wiring::runtime()?;
-    let mut exit = Exit::Ok;
-    if let Some(asked) = &settings.directory {
-        let findings = runtime.block_on(directory(&settings, asked));
-        if findings.iter().any(|finding| finding.level == Level::Failed) {
-            exit = Exit::Gateway;
-        }
-        groups.push(("directory".into(), findings));
-    }
-    for settings in profiles {
-        let mut findings = match settings.source_options() {
-            Ok(options) => runtime.block_on(AnySource::findings(&options)),
-            Err(error) => vec![finding(Level::Failed, "password", &error.what, error.hint.as_deref())],
-        };
-        findings.extend(reporters(&layout, settings));
-        if settings.delete {
-            findings.push(finding(
-                Level::Ok,
-                "deletion",
-                "delete = true: an item is deleted on the gateway once it provably stands in the archive",
-                None,
-            ));
-        } else {
-            findings.push(finding(Level::Ok, "deletion", "delete = false: nothing is deleted on the gateway", None));
-        }
-        if findings.iter().any(|finding| finding.level == Level::Failed) {
-            exit = Exit::Gateway;
-        }
-        groups.push((settings.name.clone(), findings));
-    }
-    if groups[0].1.iter().any(|finding| finding.level == Level::Failed) {
-        exit = exit.max(Exit::Usage);
-    }
-    if as_json {
-        let lines: Vec<_> = groups
-            .iter()
-            .flat_map(|(group, findings)| {
-                findings.iter().map(move |finding| {
-                    json!({ "group": group, "level": finding.level, "what": finding.what,
-                            "said": finding.said, "hint": finding.hint })
-                })
-            })
-            .collect();
-        output::json(&json!({ "checks": lines }))?;
-        return Ok(exit);
-    }
-    for (group, findings) in &groups {
-        output::line(group);
-        for finding in findings {
-            let level = match finding.level {
-                Level::Ok => "ok     ",
-                Level::Warning => "warning",
-                Level::Failed => "failed ",
-            };
-            output::line(&format!("  {level}  {}: {}", output::safe(&finding.what), output::safe(&finding.said)));
-            if let Some(hint) = &finding.hint {
-                output::line(&format!("           hint: {}", output::safe(hint)));
-            }
-        }
-    }
-    Ok(exit)
-}
-
-/// So many of the newest items say who writes reports to a gateway.
-const REPORTERS_OF: u32 = 10_000;
-
-/// Who wrote the reports of late, and the line that trusts them alone.
-fn reporters(layout: &Layout, settings: &ProfileSettings) -> Option<Finding> {
-    let (host, login) = (settings.source.host(), settings.source.login());
-    // What is wrong with the archive is said above.
-    let reader = Reader::open(layout).ok()?;
-    let seen = reader.reporters(Gateway { host: &host, login }, REPORTERS_OF).ok()?;
-    if seen.is_empty() {
-        return None;
-    }
-    let counted: Vec<String> = seen.iter().map(|one| format!("{} ({})", one.domain, one.count)).collect();
-    let counted = counted.join(", ");
-    if settings.decode.trusted_reporters.is_empty() {
-        let named: Vec<String> = seen.iter().map(|one| format!("{:?}", one.domain)).collect();
-        let hint = format!(
-            "whoever knows the journal address can forge reports; if these are yours, add to this [[profile]]: \
-             trusted_reporters = [{}]",
-            named.join(", ")
-        );
-        let said = format!("{counted}; reports of anybody are believed");
-        return Some(finding(Level::Warning, "reporters seen", &said, Some(&hint)));
-    }
-    Some(finding(Level::Ok, "reporters seen", &counted, None))
-}
-
-fn finding(level: Level, what: &str, said: &str, hint: Option<&str>) -> Finding {
-    Finding { level, what: what.into(), said: said.into(), hint: hint.map(str::to_owned) }
-}
-
-fn archive(layout: &Layout) -> Vec<Finding> {
+pub(super) fn archive(layout: &Layout) -> Vec<Finding> {
     let mut findings = Vec::new();
     let root = layout.root.display().to_string();
     if layout.root.exists() {
@@ -185,7 +74,7 @@ fn network_file_system(path: &Path) -> Option<String> {
 }
 
 /// Asks the directory as a cycle would. A list that is kept makes its failure a warning: mail goes on.
-async fn directory(settings: &Settings, asked: &LdapSettings) -> Vec<Finding> {
+pub(super) async fn directory(settings: &Settings, asked: &LdapSettings) -> Vec<Finding> {
     let mut findings = Vec::new();
     let kept = match directory::kept(settings) {
         Ok(kept) => kept,
@@ -212,7 +101,7 @@ async fn directory(settings: &Settings, asked: &LdapSettings) -> Vec<Finding> {
     findings
 }
 
-fn people(settings: &Settings) -> Vec<Finding> {
+pub(super) fn people(settings: &Settings) -> Vec<Finding> {
     let catalogue = Catalogue::of(&wiring::layout_of(&settings.archive)).ok();
     // What is wrong with the directory's list is told where the directory is asked.
     let roster = directory::kept(settings).ok().flatten().map(Arc::new);

@@ -113,7 +113,7 @@ fn from_nothing_to_the_first_archived_mail_over_imap() {
     terminal.shows("[1,2]: ").types("");
     terminal.shows("read back and compared").shows("Delete on the gateway? (yes or no) [no]: ").types("yes");
     terminal.shows("Internal domains").types("corp.example");
-    terminal.shows("Folder of the archive [").types("");
+    terminal.shows("Folder of the archive [").types("mail");
     terminal.shows("Where shall the password be kept?").shows("[1]: ").types("");
     terminal.shows("Written: ");
     terminal.shows("Rehearse now? (yes or no) [yes]: ").types("");
@@ -210,7 +210,9 @@ fn a_script_answers_everything_up_front() {
     let (ca, port) = (dovecot.ca_file.display().to_string(), dovecot.imaps_port.to_string());
     std::fs::write(place.path("secret"), format!("{PASSWORD}\n")).unwrap();
     place.run(&["init"]).is(1, &["no terminal to ask on", "--kind imap|ews"]);
+    let archive = place.path("mail").display().to_string();
     let given = ["init", "--kind", "imap", "--user", "journal", "--host", "localhost", "--port", &port];
+    let given = [&given[..], &["--archive", &archive]].concat();
     place.run(&given).is(3, &["is not trusted", "SHA-256"]);
     let given = [&given[..], &["--ca-file", &ca]].concat();
     place.run(&given).is(1, &["\"Password\" is not answered", "--password-env NAME"]);

@@ -265,7 +265,7 @@ fn ews_url(text: &str) -> Result<String, String> {
 
 pub fn domains(text: &str) -> Result<Vec<String>, String> {
     let mut found = Vec::new();
-    for word in text.split([',', ' ', ';']).map(str::trim).filter(|word| !word.is_empty()) {
+    for word in text.split([',', ';']).map(str::trim).filter(|word| !word.is_empty()) {
         let word = word.rsplit_once('@').map_or(word, |(_, domain)| domain);
         let (dot, name) = match word.strip_prefix("*.") {
             Some(name) => ("*.", name),
@@ -367,9 +367,9 @@ mod tests {
     #[test]
     fn domains_may_be_addresses_and_come_in_any_shape() {
         assert_eq!(
-            domains("Corp.example, a@b.example;*.corp.example corp.example").unwrap(),
+            domains("Corp.example, a@b.example;*.corp.example,corp.example").unwrap(),
             ["corp.example", "b.example", "*.corp.example"]
         );
-        assert!(domains(" , ").is_err() && domains("a/b").is_err());
+        assert!(domains(" , ").is_err() && domains("a/b").is_err() && domains("corp example").is_err());
     }
 }

@@ -166,7 +166,7 @@ pub fn folders(seen: &[FolderSeen]) -> Question {
         .iter()
         .map(|folder| {
             let reports = match folder.reports {
-                Some(Reports { found, of }) if found > 0 => format!(", {found} of the newest {of} are journal reports"),
+                Some(Reports { found, of }) if found > 0 => format!(", journal reports: {found} of the newest {of}"),
                 _ if folder.is_junk => ", where spam is put".to_owned(),
                 _ => String::new(),
             };

@@ -125,7 +125,7 @@ fn place(out: &mut String, kind: Kind, place: Option<&Place>) {
             }
             let usual = if *tls == TlsMode::Implicit { implicit } else { starttls };
             if *port != usual {
-                *out += &format!("port = {port}\n\n");
+                *out += &format!("# Not the usual one.\nport = {port}\n\n");
             }
         }
         Some(Place::Url(url)) => {

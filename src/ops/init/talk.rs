@@ -143,26 +143,37 @@ impl Talk<'_> {
         output::line("");
         let kind = self.dialogue.answers.kind.unwrap_or(Kind::Imap);
         let ca_file = self.dialogue.answers.ca_file.clone();
+        let mut closed = Vec::new();
         for place in places {
             match self.runtime.block_on(find::knock_at(place, kind, ca_file.as_deref())) {
                 Ok(answered) => {
                     self.tell(Level::Ok, "server", &format!("{} answers", place.shown()), None);
                     return self.dialogue.reached(place.clone(), answered.schemes);
                 }
-                Err(closed) => {
-                    let said = match &closed.shown {
-                        Some(shown) => format!("{}; {}", closed.said, reach::described(shown)),
-                        None => closed.said,
-                    };
-                    self.tell_failed(&place.shown(), &said, closed.hint.as_deref());
-                    let failure =
-                        Failure { exit: Exit::Gateway, ..Failure::usage(format!("{}: {said}", place.shown())) };
-                    self.trouble = Some(Failure { hint: closed.hint, ..failure });
-                    if closed.shown.is_some() {
-                        self.dialogue.place(place.clone());
-                        return self.dialogue.unreached(true);
-                    }
-                }
+                Err(why) => closed.push((place, why)),
+            }
+        }
+        // Of several ways to one server it is the one that leads to somebody; and what is true of all is said once.
+        if let Some(at) = closed.iter().position(|(_, why)| why.shown.is_some()) {
+            closed = vec![closed.swap_remove(at)];
+        }
+        closed.dedup_by(|(_, later), (_, earlier)| later.said == earlier.said);
+        for (place, why) in closed {
+            let place_shown = place.shown();
+            let (said, hint) = match &why.shown {
+                Some(shown) => (format!("{}; {}", why.said, reach::described(shown)), None),
+                None => (why.said, why.hint),
+            };
+            self.tell_failed(&place_shown, &said, hint.as_deref());
+            let failure = Failure { exit: Exit::Gateway, ..Failure::usage(format!("{place_shown}: {said}")) };
+            let of_authority = why.shown.as_ref().map(|_| {
+                "if the fingerprint is right, name the PEM file of the authority that issued it: --ca-file FILE"
+                    .to_owned()
+            });
+            self.trouble = Some(Failure { hint: hint.or(of_authority), ..failure });
+            if why.shown.is_some() {
+                self.dialogue.place(place.clone());
+                return self.dialogue.unreached(true);
             }
         }
         self.dialogue.unreached(false);

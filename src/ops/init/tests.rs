@@ -87,7 +87,7 @@ fn a_mailbox_over_imap_from_the_first_question_to_the_file() {
     talk.looked(None);
     assert_eq!(
         talk.question().text[1..],
-        ["  1  INBOX: 3 mails", "  2  Sent: 2 mails", "  3  Junk: 1 mail, 1 of the newest 1 are journal reports"]
+        ["  1  INBOX: 3 mails", "  2  Sent: 2 mails", "  3  Junk: 1 mail, journal reports: 1 of the newest 1"]
     );
     talk.takes_default(Topic::Folders);
     let delete = talk.question();

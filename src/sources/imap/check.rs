@@ -221,7 +221,7 @@ fn not_polled(folder: &FolderSeen) -> Option<Finding> {
     const HINT: &str = "add it to `folders` if journal mail can land there";
     match folder.reports {
         Some(Reports { found, of }) if found > 0 => {
-            Some(warning(&what, format!("{said}; {found} of the newest {of} are journal reports"), HINT))
+            Some(warning(&what, format!("{said}; journal reports: {found} of the newest {of}"), HINT))
         }
         _ if folder.is_junk => Some(warning(&what, said, HINT)),
         Some(Reports { of, .. }) => Some(ok(&what, format!("{said}; none of the newest {of} is a journal report"))),

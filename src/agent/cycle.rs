@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
+use super::budget::Budget;
 use super::decoders::Work;
 use super::delete::delete;
 use super::findings::Findings;
@@ -51,11 +52,28 @@ pub async fn run<S: Source>(
         report.alarms.push(format!("nothing is deleted on this gateway: {why}"));
     }
     source.keep_notes(&agent.root, &agent.fs);
+    let mut budget = None;
+    let mut is_held_back = false;
     for folder in &profile.folders {
         let waiting = HashSet::new();
         let (report, findings) = (&mut report, &mut findings);
-        let mut cycle = Cycle { agent, profile, rules: &rules, source, report, waiting, findings, removed: 0 };
-        match cycle.folder(folder).await {
+        let budget = &mut budget;
+        let mut cycle = Cycle {
+            agent,
+            profile,
+            rules: &rules,
+            source,
+            report,
+            waiting,
+            findings,
+            removed: 0,
+            budget,
+            is_held_back: false,
+        };
+        let done = cycle.folder(folder).await;
+        let settled = cycle.settle_budget();
+        is_held_back |= cycle.is_held_back;
+        match done.and(settled) {
             Ok(()) => {}
             // A folder that is missing or cannot be read does not keep the mail of the others back.
             Err(CycleError::Source(error)) if error.scope == Scope::Mailbox => {
@@ -66,6 +84,13 @@ pub async fn run<S: Source>(
                 break;
             }
         }
+    }
+    if let (true, Some(budget)) = (is_held_back, &budget) {
+        report.alarms.push(format!(
+            "the daily budget of {} is used up (`daily_budget`): what is pending stays on the gateway and is archived from \
+             midnight UTC on",
+            bytesize::ByteSize(budget.limit()).display().si()
+        ));
     }
     if report.vanished > 0 {
         report.alarms.push(format!(
@@ -96,6 +121,11 @@ async fn history(agent: &Agent, profile: &Profile, findings: &Findings, report: 
     agent.archive.call(job).await.unwrap_or_default()
 }
 
+mod unfinished;
+mod within;
+
+use within::HeldBack;
+
 struct Cycle<'a, S: Source> {
     agent: &'a Agent,
     profile: &'a Profile,
@@ -107,6 +137,9 @@ struct Cycle<'a, S: Source> {
     findings: &'a mut Findings,
     /// Removed from the folder since it was opened.
     removed: u64,
+    budget: &'a mut Option<Budget>,
+    /// The budget did not suffice.
+    is_held_back: bool,
 }
 
 /// How a pass over a folder ended.
@@ -121,6 +154,7 @@ enum Pass {
 impl<S: Source> Cycle<'_, S> {
     async fn folder(&mut self, folder: &str) -> Result<(), CycleError> {
         let opened = self.source.open(folder).await?;
+        self.open_budget(&opened)?;
         let name = epoch_name(&opened.epoch);
         self.findings.gateway = Some((name.host.clone(), name.login.clone()));
         let mut epoch = {
@@ -229,7 +263,7 @@ impl<S: Source> Cycle<'_, S> {
         let exists = opened.state.exists.saturating_sub(self.removed);
         let mut at = from;
         let mut counted = 0u64;
-        loop {
+        let held_back = loop {
             let (mut listed, next) = self.source.list(at).await?;
             let mut window = self.classify(id, at, next, &listed, policy, now).await?;
             if let Some(native) = window.other.as_ref().map(|other| other.native_id.clone()) {
@@ -265,18 +299,25 @@ impl<S: Source> Cycle<'_, S> {
             // marks of theirs may still be set.
             self.delete_old(&window.due_for_deletion, false, waiting).await?;
             self.delete_old(&window.quarantined_due, true, waiting).await?;
-            self.fetch(id, &window.wanted, waiting).await?;
+            let held = self.fetch_within(id, &window.wanted, waiting).await?;
             // What failed before comes last, so that a mail which ends the connection holds up no other.
-            self.fetch(id, &window.again, waiting).await?;
+            let held_again = self.fetch_within(id, &window.again, waiting).await?;
             self.collect(waiting, policy, false).await?;
+            // What failed before has its disposition: the mark may pass it.
+            if let Some(held) = held.or(held_again.map(|_| HeldBack { order: u64::MAX })) {
+                break Some((held, next));
+            }
             match next {
                 Some(next) => at = next,
-                None => break,
+                None => break None,
             }
-        }
+        };
         self.collect(waiting, policy, true).await?;
         if waiting.mismatch {
             return Ok(Pass::OtherFolder("an item that was to be deleted has another size or date".into()));
+        }
+        if let Some((held, next)) = held_back {
+            return self.hold_back(opened, id, held, (from, counted, next)).await.map(|()| Pass::Done);
         }
         // Does what was listed, with what is known below the mark, explain how many items there are?
         if from > 0 {
@@ -536,32 +577,6 @@ impl<S: Source> Cycle<'_, S> {
             let receipts = self.agent.archive.call(job).await?;
             waiting.receipts.extend(receipts.into_iter().flatten());
             self.use_receipts(waiting).await?;
-        }
-        Ok(())
-    }
-}
-
-impl<S: Source> Cycle<'_, S> {
-    /// Goes on with what an earlier session began to delete, and has not finished on the gateway. Like any deletion it
-    /// needs the archive's receipt; what is not in this archive stays where it is.
-    async fn finish_deletions(&mut self, epoch: u64) -> Result<(), CycleError> {
-        let begun: Vec<Seen> = self.source.unfinished().await?.iter().map(|listed| seen_of(epoch, listed)).collect();
-        if begun.is_empty() {
-            return Ok(());
-        }
-        let count = begun.len();
-        let receipts = self.agent.archive.call(move |core| core.receipts_of_unfinished(&begun)).await?;
-        let receipts: Vec<_> = receipts.into_iter().flatten().collect();
-        if receipts.len() < count {
-            self.report.alarms.push(format!(
-                "{} items lie in the gateway's Trash that gatepost moved there and this archive does not hold (a restored \
-                 one?): move them back into the folder before the gateway empties its Trash",
-                count - receipts.len()
-            ));
-        }
-        for batch in receipts.chunks(DELETE_BATCH) {
-            // They are not counted among what the folder holds.
-            delete(self.source, &self.agent.archive, &self.agent.fs, batch, self.report).await?;
         }
         Ok(())
     }

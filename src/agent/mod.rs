@@ -4,6 +4,7 @@
 //! configuration file, a terminal or an exit code.
 
 mod archived;
+mod budget;
 pub mod cycle;
 mod decoders;
 mod delete;
@@ -30,6 +31,7 @@ use crate::base::clock::Clock;
 use crate::base::fsio::Fs;
 use crate::journal::DecodeOptions;
 use crate::sources::{Intake, SourceError};
+use budget::Budgets;
 use decoders::Decoders;
 use guard::Guard;
 use policies::Policies;
@@ -44,6 +46,7 @@ pub struct Agent {
     pub clock: Arc<dyn Clock>,
     /// The archive's folder, where small working files lie.
     root: PathBuf,
+    budgets: Budgets,
     guard: Arc<Guard>,
     decoders: Decoders,
 }
@@ -107,7 +110,8 @@ impl Agent {
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 4);
         let decoders = Decoders::start(threads, &archive, &guard).map_err(io)?;
         let intake = Intake::new(window_bytes, archive.spool().to_owned());
-        Ok(Agent { archive, intake, fs, clock, root: archive_root.to_owned(), guard, decoders })
+        let budgets = Budgets::new(archive_root, fs.clone(), clock.clone());
+        Ok(Agent { archive, intake, fs, clock, root: archive_root.to_owned(), budgets, guard, decoders })
     }
 }
 

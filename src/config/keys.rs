@@ -144,6 +144,7 @@ pub const PROFILE_IMAP: Keys = Keys {
         "timeout",
         "allow_plaintext",
         "sole_client",
+        "daily_budget",
     ],
     later: &[],
 };
@@ -211,6 +212,7 @@ const OAUTH2: &[&str] = &[
     "device_url",
     "ca_file",
     "proxy",
+    "proxy_password",
     "token_folder",
 ];
 

@@ -145,6 +145,8 @@ pub struct ImapSettings {
     pub timeout: Duration,
     pub allow_plaintext: bool,
     pub sole_client: bool,
+    /// `u64::MAX`: without a limit.
+    pub daily_budget: Option<u64>,
 }
 
 /// [`Pop3Options`] before the password was fetched; of `[profile.pop3]` or `[profile.gateway]`.
@@ -269,6 +271,7 @@ impl ImapSettings {
             timeout: self.timeout,
             allow_plaintext: self.allow_plaintext,
             sole_client: self.sole_client,
+            daily_budget: self.daily_budget,
         })
     }
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 use toml::de::DeValue;
 use zeroize::Zeroizing;
 
-use super::ConfigError;
 use super::keys::{self, Keys};
+use super::login;
 use super::profile::no_controls;
 use super::raw::Table;
 use super::resolve::path;
 use super::secret::{SecretRef, secret_ref};
+use super::{ConfigError, ProxySettings};
 use crate::base::secret::Secret;
 use crate::net::oauth::assertion::{Algorithm, BadKey, PrivateKey, ServiceAccount, SigningKey};
 use crate::net::oauth::options::{self, BadEndpoint};
@@ -37,7 +38,7 @@ pub struct OAuth2Settings {
     pub(super) login: String,
     pub(super) grant: GrantSettings,
     pub(super) ca_file: Option<PathBuf>,
-    pub(super) proxy: Option<String>,
+    pub(super) proxy: Option<ProxySettings>,
     pub(super) folder: PathBuf,
     /// Where the configuration speaks of it, for errors.
     pub(super) file: PathBuf,
@@ -106,7 +107,7 @@ impl OAuth2Settings {
             login: self.login.clone(),
             grant,
             ca_file: self.ca_file.clone(),
-            proxy: self.proxy.clone(),
+            proxy: self.proxy.as_ref().map(ProxySettings::proxy).transpose()?,
             timeout: TIMEOUT,
             folder: Some(self.folder.clone()),
         })
@@ -165,7 +166,7 @@ impl OAuth2Settings {
 pub fn oauth2(source: &Table<'_, '_>, folder: &Path, protocol: Protocol) -> Option<OAuth2Settings> {
     let table = source.table("oauth2", keys_of(protocol))?;
     let provider = table.choice("provider", &[("microsoft", Provider::Microsoft), ("google", Provider::Google)]);
-    let login = login(source);
+    let login = whose(source);
     let grant = grant_name(&table);
     let tenant = tenant(&table, provider, grant);
     let token_url = address(&table, "token_url");
@@ -180,7 +181,7 @@ pub fn oauth2(source: &Table<'_, '_>, folder: &Path, protocol: Protocol) -> Opti
     let client_id = client_id(&table, grant);
     let scope = scope(&table, provider, protocol, grant);
     let ca_file = path(&table, "ca_file", folder);
-    let proxy = proxy(&table);
+    let proxy = login::proxy(&table, folder);
     let token_folder = match table.has("token_folder") {
         true => path(&table, "token_folder", folder),
         false => Some(table.doc().token_folder()),
@@ -249,7 +250,7 @@ fn keys_of(protocol: Protocol) -> &'static Keys {
 }
 
 /// Whom the token is for. What is wrong with the login is told where the source is read.
-fn login(source: &Table<'_, '_>) -> Option<String> {
+fn whose(source: &Table<'_, '_>) -> Option<String> {
     ["mailbox", "impersonate", "username", "mailbox_id"].into_iter().find_map(|key| {
         // Each source knows some of these.
         match source.knows(key).then(|| source.value(key))?? {
@@ -343,18 +344,6 @@ fn address(table: &Table<'_, '_>, key: &str) -> Option<String> {
         // Not repeated: an address with a login in it is one with a secret.
         Err(BadEndpoint(why)) => {
             table.wrong(key, why, ENDPOINT);
-            None
-        }
-    }
-}
-
-fn proxy(table: &Table<'_, '_>) -> Option<String> {
-    const PROXY: &str = "write proxy = \"http://proxy.example.com:3128\"";
-    let text = table.filled("proxy", PROXY)?;
-    match options::proxy(text) {
-        Ok(_) => Some(text.to_owned()),
-        Err(BadEndpoint(why)) => {
-            table.wrong("proxy", why, PROXY);
             None
         }
     }

@@ -76,7 +76,7 @@ fn other_servers_are_named_by_address() {
     let lines = "token_url = \"https://login.example/token\"\nclient_id = \"app\"\nclient_secret = \"word\"\nclient_auth = \"basic\"\nproxy = \"http://proxy.example:3128\"\ntoken_folder = \"kept\"";
     let options = good(lines, Protocol::Pop3);
     assert_eq!((options.token_url.as_str(), options.scope.as_str()), ("https://login.example/token", ""));
-    assert_eq!(options.proxy.as_deref(), Some("http://proxy.example:3128"));
+    assert_eq!(options.proxy.unwrap().authority(), "proxy.example:3128");
     assert_eq!(options.folder.as_deref(), Some(Path::new("kept")));
     assert!(matches!(options.grant, Grant::ClientCredentials(ClientProof::SecretInHeader(_))));
     // A provider's rights at another address: a national cloud.
@@ -153,8 +153,8 @@ fn mistakes_are_told_all_at_once() {
       hint: write the whole address: "https://login.example.com/oauth2/token"
     FILE:7: profile "journal" → imap → oauth2 → device_url: is no URL
       hint: write the whole address: "https://login.example.com/oauth2/token"
-    FILE:8: profile "journal" → imap → oauth2 → proxy: does not begin with http://
-      hint: write proxy = "http://proxy.example.com:3128"
+    FILE:8: profile "journal" → imap → oauth2 → proxy: is not an http:// URL
+      hint: write proxy = "http://proxy.corp.example:3128", or with a login "http://user@…" and proxy_password
     "#);
     insta::assert_snapshot!(mistakes("provider = \"google\"\ngrant = \"device_code\"\nclient_id = \"app\""), @r#"
     FILE:7: profile "journal" → imap → oauth2 → grant: Google gives no right to mail by device code

@@ -10,7 +10,7 @@ use super::raw::{Found, Table};
 use super::secret::secret_ref;
 use super::{EwsSettings, ImapSettings, LoginSettings, Pop3Settings, ProfileSettings, SourceSettings, keys, policies};
 use crate::agent::policies::Policies;
-use crate::base::units::{BadUnit, parse_duration};
+use crate::base::units::{BadUnit, parse_duration, parse_size};
 use crate::journal::DecodeOptions;
 use crate::net::TlsMode;
 use crate::net::oauth::Protocol;
@@ -266,8 +266,23 @@ fn imap<'d>(table: &Table<'_, 'd>, folder: &Path) -> Option<(ImapSettings, Vec<F
         timeout,
         allow_plaintext,
         sole_client: table.boolean("sole_client").unwrap_or(false),
+        daily_budget: table.unit("daily_budget", daily_budget, "\"2500MB\""),
     };
     Some((settings, folders))
+}
+
+/// A size, or `unlimited`.
+fn daily_budget(text: &str) -> Result<u64, BadUnit> {
+    if text.trim() == "unlimited" {
+        return Ok(u64::MAX);
+    }
+    match parse_size(text)? {
+        0 => Err(BadUnit {
+            what: "is zero, so that nothing would be downloaded".into(),
+            hint: "leave it out, or write \"2500MB\" or \"unlimited\"".into(),
+        }),
+        size => Ok(size),
+    }
 }
 
 fn pop3(table: &Table<'_, '_>, folder: &Path) -> Option<Pop3Settings> {

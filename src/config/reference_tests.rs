@@ -100,6 +100,7 @@ fn the_reference_shows_the_defaults() {
         "impersonate = ",
         "mailbox = ",
         "oauth2 = ",
+        "daily_budget = ",
     ];
     let all = uncommented(&[]);
     assert!(examples.iter().all(|example| all.lines().any(|line| line.starts_with(example))));

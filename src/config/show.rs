@@ -355,8 +355,9 @@ fn tls_word(tls: TlsMode) -> &'static str {
 }
 
 fn imap(settings: &ImapSettings) -> Table {
-    let ImapSettings { host, port, tls, trust, username, login, auth, folders, timeout, allow_plaintext, sole_client } =
-        settings;
+    let ImapSettings { host, port, tls, trust, username, login, auth, folders, timeout, .. } = settings;
+    let ImapSettings { allow_plaintext, sole_client, daily_budget, .. } = settings;
+    let budget = |bytes: u64| if bytes == u64::MAX { "unlimited".to_owned() } else { size(bytes) };
     let auth = match auth {
         ImapAuth::Auto => "auto",
         ImapAuth::Plain => "plain",
@@ -377,6 +378,7 @@ fn imap(settings: &ImapSettings) -> Table {
         .put("timeout", duration(*timeout))
         .put("allow_plaintext", *allow_plaintext)
         .put("sole_client", *sole_client)
+        .put_some("daily_budget", daily_budget.map(budget))
         .0
 }
 

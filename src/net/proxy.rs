@@ -69,6 +69,15 @@ impl Proxy {
         }
     }
 
+    /// As it stands in a URL.
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
     /// `host:port`, without the login.
     pub fn name(&self) -> String {
         format!("{}:{}", clean(&self.host), self.port)

@@ -146,6 +146,14 @@ impl Source for AnySource {
         }
     }
 
+    fn received(&self) -> u64 {
+        match self {
+            AnySource::Imap(source) => source.received(),
+            AnySource::Pop3(source) => source.received(),
+            AnySource::Ews(source) => source.received(),
+        }
+    }
+
     fn keep_notes(&mut self, place: &Path, fs: &Fs) {
         match self {
             AnySource::Imap(source) => source.keep_notes(place, fs),

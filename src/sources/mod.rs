@@ -89,6 +89,8 @@ pub struct Abilities {
     pub can_delete: bool,
     /// Why not, in a sentence for the administrator.
     pub cannot_delete_because: Option<String>,
+    /// So many bytes may be downloaded from the account in a day.
+    pub daily_budget: Option<u64>,
 }
 
 /// An answer to a wanted item.
@@ -382,6 +384,11 @@ pub trait Source: Send {
 
     /// Deletes exactly these items; the answers are in the order of `items`.
     fn delete(&mut self, items: &[Listed]) -> impl Future<Output = Result<Vec<Deletion>, SourceError>> + Send;
+
+    /// Bytes that came over the connection since the login, where they are counted.
+    fn received(&self) -> u64 {
+        0
+    }
 
     /// Where the source may keep small files of its own, for deletions that take more than one step. Call it before a
     /// folder is opened for deleting.

@@ -105,14 +105,21 @@ fn deletion_goes_by_way_of_the_trash_and_frees_space() {
     assert_eq!(bench.gateway.counters().command("UID FETCH"), 0);
 }
 
+/// From the first answer to a deletion on; before it the session is that of any IMAP server.
 #[test]
 fn cut_off_after_every_byte() {
     let mails = tiny();
     let (end, bytes) = undisturbed(&mails);
+    let bench = holding(&mails);
+    bench.gateway.misbehave(Fault::on("UID MOVE", When::Always, Answer::Eof));
+    history::run(&bench, Fs::real()).unwrap_err();
+    let before = bench.gateway.counters().bytes_sent;
+    assert!(before + 500 < bytes, "{before} {bytes}");
     let failed = AtomicU64::new(0);
     let cuts = for_each_step(|n| {
-        failed.fetch_add(u64::from(with(&mails, &end, &[Fault::CutAfter { bytes: n - 1 }])), Relaxed);
-        n - 1 < bytes
+        let at = before + n - 1;
+        failed.fetch_add(u64::from(with(&mails, &end, &[Fault::CutAfter { bytes: at }])), Relaxed);
+        at < bytes
     });
     let failed = failed.into_inner();
     assert!(failed * 10 >= cuts * 8, "{failed} of {cuts} runs noticed");

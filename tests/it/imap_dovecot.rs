@@ -31,6 +31,7 @@ fn options(dovecot: &Dovecot, tls: TlsMode) -> ImapOptions {
         timeout: Duration::from_secs(30),
         allow_plaintext: false,
         sole_client: false,
+        daily_budget: None,
     }
 }
 

@@ -45,6 +45,7 @@ fn imap(dovecot: &Dovecot, login: Login) -> ImapOptions {
         timeout: Duration::from_secs(60),
         allow_plaintext: false,
         sole_client: false,
+        daily_budget: None,
     }
 }
 

@@ -10,6 +10,7 @@ use gatepost::base::fsio::{Fail, Fs, How, Plan};
 use gatepost::base::secret::Secret;
 use gatepost::net::oauth::assertion::{Algorithm, PrivateKey, ServiceAccount, SigningKey};
 use gatepost::net::oauth::{ClientProof, Grant, OAuth2Options, TokenError, TokenProblem, Tokens};
+use gatepost::net::proxy::Proxy;
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -560,10 +561,12 @@ async fn a_redirect_is_followed_nowhere() {
 }
 
 /// Leads `CONNECT` to a port of this machine, and notes what was asked for.
-fn proxy(to: u16) -> (String, Arc<Mutex<Vec<String>>>) {
+fn proxy(to: u16) -> (Proxy, Arc<Mutex<Vec<String>>>) {
     use std::io::{BufRead as _, BufReader, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let port = listener.local_addr().unwrap().port();
+    let login = Some(("gatepost".to_owned(), secret("pass:word")));
+    let proxy = Proxy { host: "127.0.0.1".into(), port, login };
     let asked = Arc::new(Mutex::new(Vec::new()));
     let noted = asked.clone();
     std::thread::spawn(move || {
@@ -572,7 +575,15 @@ fn proxy(to: u16) -> (String, Arc<Mutex<Vec<String>>>) {
             let mut line = String::new();
             reader.read_line(&mut line).unwrap();
             noted.lock().unwrap().push(line.trim_end().to_owned());
-            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {}
+            let mut is_login = false;
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                // gatepost:pass:word
+                is_login |= line.to_ascii_lowercase().contains("proxy-authorization: basic")
+                    && line.contains("Z2F0ZXBvc3Q6cGFzczp3b3Jk");
+            }
+            if !is_login {
+                noted.lock().unwrap().push("without its login".into());
+            }
             let mut back = stream.try_clone().unwrap();
             back.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").unwrap();
             let mut there = std::net::TcpStream::connect(("127.0.0.1", to)).unwrap();
@@ -581,7 +592,7 @@ fn proxy(to: u16) -> (String, Arc<Mutex<Vec<String>>>) {
             std::thread::spawn(move || std::io::copy(&mut reader, &mut there));
         }
     });
-    (url, asked)
+    (proxy, asked)
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ fn oauth2(settings: &OAuth2Settings) -> Table {
         }
     };
     out.put_some("ca_file", ca_file.as_deref().map(path))
-        .put_some("proxy", proxy.clone())
+        .put_all(self::proxy(proxy.as_ref()))
         .put("token_folder", path(folder))
         .0
 }

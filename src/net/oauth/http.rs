@@ -131,8 +131,12 @@ impl<'a> Http<'a> {
             .timeout(options.timeout)
             .user_agent(concat!("gatepost/", env!("CARGO_PKG_VERSION")));
         if let Some(proxy) = &options.proxy {
-            let proxy = Proxy::https(proxy).map_err(|_| setup("`proxy` cannot be used".into(), None))?;
-            builder = builder.proxy(proxy);
+            let url = format!("http://{}", proxy.authority());
+            let mut through = Proxy::https(url).map_err(|_| setup("`proxy` cannot be used".into(), None))?;
+            if let Some((user, password)) = &proxy.login {
+                through = through.basic_auth(user, password.expose());
+            }
+            builder = builder.proxy(through);
         }
         // Only names of this machine are spoken to without TLS; whatever the host's tables say, they stay here.
         for url in urls.iter().filter(|url| url.scheme() == "http") {
@@ -223,12 +227,9 @@ impl<'a> Http<'a> {
         if !error.is_connect() {
             return Failure::Broken(clean(&chain(error)));
         }
-        let (target, key) = match &self.options.proxy {
-            Some(proxy) if url.starts_with("https:") => (proxy.as_str(), "`proxy`"),
-            _ => (url, "`token_url`"),
-        };
-        let found = match Url::parse(target) {
-            Ok(target) => self.probe(&target).await.err(),
+        const KEY: &str = "`token_url`";
+        let found = match Url::parse(url) {
+            Ok(url) => self.probe(&url).await.err(),
             Err(_) => None,
         };
         match found {
@@ -236,13 +237,13 @@ impl<'a> Http<'a> {
                 text: error.to_string(),
                 // Elsewhere there is a key for each part of it.
                 hint: error.hint().map(|hint| {
-                    ["`host`, `port`", "`host`", "`port`"].iter().fold(hint, |hint, part| hint.replace(part, key))
+                    ["`host`, `port`", "`host`", "`port`"].iter().fold(hint, |hint, part| hint.replace(part, KEY))
                 }),
                 is_passing: error.is_passing(),
             },
             None => Failure::Connect {
                 text: clean(&chain(error)),
-                hint: Some(format!("check {key} and the network of this machine")),
+                hint: Some(format!("check {KEY} and the network of this machine")),
                 is_passing: true,
             },
         }
@@ -252,8 +253,14 @@ impl<'a> Http<'a> {
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let mode = if url.scheme() == "https" { TlsMode::Implicit } else { TlsMode::None };
         let port = url.port_or_known_default().unwrap_or(443);
-        let trust = Trust::with(self.options.ca_file.as_deref());
-        tls::connect(host, port, mode, &trust, self.options.timeout).await.map(drop)
+        let (trust, limit) = (Trust::with(self.options.ca_file.as_deref()), self.options.timeout);
+        match self.options.proxy.as_ref().filter(|_| mode == TlsMode::Implicit) {
+            Some(proxy) => {
+                let (stream, _) = proxy.tunnel(host, port, limit).await?;
+                tls::handshake(Box::new(stream), host, &trust, limit).await.map(drop)
+            }
+            None => tls::connect(host, port, mode, &trust, limit).await.map(drop),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use reqwest::Url;
 
 use super::assertion::{ServiceAccount, SigningKey};
 use crate::base::secret::Secret;
+use crate::net::proxy::Proxy;
 
 /// Everything that asking for a token needs.
 #[derive(Clone, Debug)]
@@ -29,8 +30,8 @@ pub struct OAuth2Options {
     pub grant: Grant,
     /// A PEM file with additional trusted authorities.
     pub ca_file: Option<PathBuf>,
-    /// `http://proxy.example:3128`; https goes through it, never http.
-    pub proxy: Option<String>,
+    /// https goes through it, never http.
+    pub proxy: Option<Proxy>,
     /// The longest that one request may take.
     pub timeout: Duration,
     /// Where tokens are kept between runs; `None`: in memory only.
@@ -158,21 +159,6 @@ pub fn endpoint(text: &str) -> Result<Url, BadEndpoint> {
     }
 }
 
-/// A proxy that https may go through.
-pub fn proxy(text: &str) -> Result<Url, BadEndpoint> {
-    let url = Url::parse(text).map_err(|_| BadEndpoint("is no URL"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(BadEndpoint("does not begin with http://"));
-    }
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err(BadEndpoint("names no host"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(BadEndpoint("holds a login, which proxies cannot be given"));
-    }
-    Ok(url)
-}
-
 /// An address of this machine; a name says that only when it is `localhost`, whatever it resolves to.
 pub(super) fn is_loopback(host: &str) -> bool {
     match host.trim_matches(['[', ']']).parse::<IpAddr>() {
@@ -209,10 +195,6 @@ mod tests {
             "",
         ] {
             assert!(endpoint(bad).is_err(), "{bad}");
-        }
-        assert!(proxy("http://proxy.example:3128").is_ok());
-        for bad in ["socks5://proxy.example", "http://user:word@proxy.example", "proxy.example:3128", ""] {
-            assert!(proxy(bad).is_err(), "{bad}");
         }
     }
 }

@@ -35,6 +35,13 @@ impl std::fmt::Debug for Renewed {
     }
 }
 
+/// The proxy, and its login.
+fn way(options: &OAuth2Options) -> Option<(String, Option<(&str, &str)>)> {
+    let proxy = options.proxy.as_ref()?;
+    let login = proxy.login.as_ref().map(|(user, password)| (user.as_str(), password.expose()));
+    Some((proxy.authority(), login))
+}
+
 #[derive(Default)]
 struct Held {
     granted: Option<Granted>,
@@ -76,7 +83,7 @@ impl Renewed {
     /// Whether these are what `options` ask for: what is not part of the identity may have changed.
     pub fn is_of(&self, options: &OAuth2Options) -> bool {
         secrets(&self.options) == secrets(options)
-            && (&self.options.ca_file, &self.options.proxy) == (&options.ca_file, &options.proxy)
+            && (&self.options.ca_file, way(&self.options)) == (&options.ca_file, way(options))
             && (&self.options.folder, &self.options.device_url) == (&options.folder, &options.device_url)
     }
 

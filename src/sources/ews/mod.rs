@@ -109,7 +109,7 @@ impl EwsSource {
         Ok(EwsSource {
             client: Client::new(http, options),
             options: options.clone(),
-            abilities: Abilities { can_delete: true, cannot_delete_because: None },
+            abilities: Abilities { can_delete: true, ..Abilities::default() },
             read_only: false,
             given_up: None,
             order: Vec::new(),

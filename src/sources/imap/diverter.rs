@@ -18,6 +18,8 @@ mod tests;
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -80,6 +82,8 @@ pub(super) struct Diverter {
     curious: bool,
     bodies: u64,
     silence: Silence,
+    /// Bytes that came so far.
+    received: Arc<AtomicU64>,
 }
 
 enum State {
@@ -118,7 +122,13 @@ impl Diverter {
             bodies: 0,
             curious: false,
             silence: Silence { limit: silence_max, sleep: None, armed: false },
+            received: Arc::default(),
         }
+    }
+
+    /// Counts the bytes that come, for whoever has no access to the connection.
+    pub fn received(&self) -> Arc<AtomicU64> {
+        self.received.clone()
     }
 
     /// From now on bodies are diverted into `intake`'s window; `None`: no more bodies are expected.
@@ -198,6 +208,7 @@ impl Diverter {
                     } else {
                         ready!(poll_read(&mut self.inner, &mut self.silence, cx, space))?
                     };
+                    self.received.fetch_add(n as u64, Ordering::Relaxed);
                     if n == 0 {
                         return fault(Fault::CutOff);
                     }
@@ -260,6 +271,7 @@ impl Diverter {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         debug_assert_eq!(self.start, self.end);
         let n = ready!(poll_read(&mut self.inner, &mut self.silence, cx, &mut self.input))?;
+        self.received.fetch_add(n as u64, Ordering::Relaxed);
         (self.start, self.end) = (0, n);
         if n == 0 {
             if !self.response.is_empty() {

@@ -28,6 +28,9 @@ use super::wire::{self, Failure, Wire};
 use crate::net::clean;
 use crate::sources::{Deletion, Finding, Level, Listed};
 
+/// Downloaded from an account in a day; who takes more is locked out for hours.
+pub(super) const DAILY_BUDGET: u64 = 2_500_000_000;
+
 /// What a server of this kind says that it can do.
 pub(super) fn is_spoken(capabilities: &Capabilities) -> bool {
     capabilities.has("X-GM-EXT-1")

@@ -35,6 +35,8 @@ mod wire;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
@@ -67,6 +69,7 @@ pub struct ImapSource {
     open: Option<(Folder, Windows)>,
     /// Folders are labels; deleting goes through the Trash, if it was found.
     labels: bool,
+    received: Arc<AtomicU64>,
     trash: Option<Trash>,
     /// Where it is noted what lies there.
     place: Option<(PathBuf, Fs)>,
@@ -90,6 +93,7 @@ impl ImapSource {
             return Ok(());
         }
         self.labels = true;
+        self.abilities.daily_budget.get_or_insert(gmail::DAILY_BUDGET);
         self.trash = gmail::trash(&mut self.wire)
             .await
             .map_err(|failure| failure.into_error("looking for the Trash", Scope::Profile, Retry::Later))?;
@@ -150,7 +154,9 @@ impl ImapSource {
                         .into(),
                 ),
             },
+            daily_budget: options.daily_budget,
         };
+        let received = wire.received();
         tracing::debug!(host, way, uidplus = capabilities.has("UIDPLUS"), "logged in to the gateway");
         let login = options.username.clone();
         ImapSource {
@@ -163,6 +169,7 @@ impl ImapSource {
             read_only: false,
             open: None,
             labels: false,
+            received,
             trash: None,
             place: None,
             notes: None,
@@ -272,6 +279,10 @@ impl Source for ImapSource {
             return self.delete_with_labels(&trash, items).await;
         }
         delete::delete(wire, items, how).await.map_err(|failure| failure.into_error(what, Scope::Mailbox, Retry::Later))
+    }
+
+    fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     fn keep_notes(&mut self, place: &Path, fs: &Fs) {

@@ -23,6 +23,8 @@ pub struct ImapOptions {
     pub allow_plaintext: bool,
     /// Nobody else uses this mailbox, so that a plain EXPUNGE may be used where UIDPLUS is missing.
     pub sole_client: bool,
+    /// Downloaded in a day; `None`: what is known of the server. `u64::MAX` stands for no limit.
+    pub daily_budget: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

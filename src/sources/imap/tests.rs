@@ -67,6 +67,7 @@ fn options() -> ImapOptions {
         timeout: Duration::from_millis(500),
         allow_plaintext: false,
         sole_client: false,
+        daily_budget: None,
     }
 }
 

@@ -10,6 +10,8 @@
 use std::collections::VecDeque;
 use std::io;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_imap::imap_proto::rfc4315::UidSetMember;
@@ -125,6 +127,7 @@ enum Health {
 
 pub(super) struct Wire {
     client: async_imap::Client<Diverter>,
+    received: Arc<AtomicU64>,
     tag: u64,
     /// Tags of the commands under way, oldest first.
     under_way: VecDeque<String>,
@@ -134,8 +137,15 @@ pub(super) struct Wire {
 
 impl Wire {
     pub fn new(stream: BoxTransport, limit: Duration) -> Wire {
-        let client = async_imap::Client::new(Diverter::new(stream, limit));
-        Wire { client, tag: 0, under_way: VecDeque::new(), health: Health::Ready, limit }
+        let diverter = Diverter::new(stream, limit);
+        let received = diverter.received();
+        let client = async_imap::Client::new(diverter);
+        Wire { client, received, tag: 0, under_way: VecDeque::new(), health: Health::Ready, limit }
+    }
+
+    /// Bytes that came over this connection so far.
+    pub fn received(&self) -> Arc<AtomicU64> {
+        self.received.clone()
     }
 
     pub fn diverter(&mut self) -> &mut Diverter {

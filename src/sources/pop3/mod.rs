@@ -104,7 +104,7 @@ impl Pop3Source {
             session: Ok(Session { wire, pipelining }),
             peer: format!("pop3 {host} ({peer}) {greeting}"),
             host,
-            abilities: Abilities { can_delete: true, cannot_delete_because: None },
+            abilities: Abilities { can_delete: true, ..Abilities::default() },
             read_only: false,
             order: Vec::new(),
             entries: HashMap::new(),

@@ -30,8 +30,7 @@ pub struct Setup {
     pub catalogue_elsewhere: bool,
     pub uidplus: bool,
     pub gmail: bool,
-    /// Further lines of `[profile.imap]`.
-    pub imap: &'static str,
+    pub daily_budget: Option<u64>,
 }
 
 impl Default for Setup {
@@ -44,7 +43,7 @@ impl Default for Setup {
             catalogue_elsewhere: false,
             uidplus: true,
             gmail: false,
-            imap: "",
+            daily_budget: None,
         }
     }
 }
@@ -143,6 +142,10 @@ impl Bench {
         change(&mut setup);
         let text = configuration(&setup, self.gateway.port());
         std::fs::write(self.folder.path().join("gatepost.toml"), text).unwrap();
+    }
+
+    pub fn daily_budget(&self) -> Option<u64> {
+        self.setup.borrow().daily_budget
     }
 
     pub fn put(&self, item: &Put) -> u32 {
@@ -294,7 +297,8 @@ impl Bench {
 }
 
 fn configuration(setup: &Setup, port: u16) -> String {
-    let Setup { delete, host, profile, timeout, catalogue_elsewhere, uidplus: _, gmail: _, imap } = setup;
+    let Setup { delete, host, profile, timeout, catalogue_elsewhere, uidplus: _, gmail: _, daily_budget } = setup;
+    let budget = daily_budget.map(|bytes| format!("daily_budget = \"{bytes}B\"")).unwrap_or_default();
     let catalogue = if *catalogue_elsewhere { "catalogue = \"catalogue.sqlite3\"" } else { "" };
     // Known beforehand: who is not is created by reports and not by plain copies, so that the filing of a
     // plain copy depends on what an earlier run has archived.
@@ -321,7 +325,7 @@ tls = "none"
 username = "journal@corp.example"
 password = {{ env = "GATEPOST_TEST_PASSWORD" }}
 timeout = "{timeout}"
-{imap}
+{budget}
 "#
     )
 }

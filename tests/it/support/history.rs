@@ -195,7 +195,7 @@ fn people() -> People {
     People::build(&options, &[]).unwrap()
 }
 
-fn imap(bench: &Bench) -> ImapOptions {
+pub fn imap(bench: &Bench) -> ImapOptions {
     ImapOptions {
         host: "127.0.0.1".into(),
         port: bench.gateway.port(),
@@ -208,5 +208,6 @@ fn imap(bench: &Bench) -> ImapOptions {
         timeout: Duration::from_secs(60),
         allow_plaintext: false,
         sole_client: false,
+        daily_budget: bench.daily_budget(),
     }
 }

@@ -81,8 +81,8 @@ impl SecretCommand {
         }
         let end = Instant::now() + self.time_max;
         let mut group = Group::spawn(command).map_err(not_started)?;
-        let out = read(group.stdout(), OUTPUT_BYTES_MAX);
-        let err = read(group.stderr(), STDERR_BYTES_MAX);
+        let out = read(group.output(), OUTPUT_BYTES_MAX);
+        let err = read(group.complaints(), STDERR_BYTES_MAX);
         let ended = wait(&mut group, &out, end);
         let status = match ended {
             Ok(status) => status,
@@ -246,11 +246,11 @@ impl Group {
         Ok(Group { child: command.process_group(0).spawn()?, over: false })
     }
 
-    fn stdout(&mut self) -> Option<std::process::ChildStdout> {
+    fn output(&mut self) -> Option<std::process::ChildStdout> {
         self.child.stdout.take()
     }
 
-    fn stderr(&mut self) -> Option<std::process::ChildStderr> {
+    fn complaints(&mut self) -> Option<std::process::ChildStderr> {
         self.child.stderr.take()
     }
 
@@ -287,11 +287,11 @@ impl Group {
         Ok(Group { child: wrap.wrap(process_wrap::std::JobObject).spawn()? })
     }
 
-    fn stdout(&mut self) -> Option<std::process::ChildStdout> {
+    fn output(&mut self) -> Option<std::process::ChildStdout> {
         self.child.stdout().take()
     }
 
-    fn stderr(&mut self) -> Option<std::process::ChildStderr> {
+    fn complaints(&mut self) -> Option<std::process::ChildStderr> {
         self.child.stderr().take()
     }
 

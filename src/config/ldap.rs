@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::login::trust_of_server;
 use super::profile::{is_loopback, no_controls};
-use super::raw::Table;
+use super::raw::{Table, without_login};
 use super::secret::{SecretRef, secret_ref};
 use super::{ConfigError, LdapSettings};
 use crate::base::address::normalise_domain;
@@ -73,7 +73,7 @@ fn url(table: &Table<'_, '_>) -> Option<(String, u16, TlsMode)> {
     let allow_plaintext = table.boolean("allow_plaintext").unwrap_or(false);
     let text = table.required("url", URL)?;
     let wrong = |what: &str| {
-        table.wrong("url", format!("{text:?} {what}"), URL);
+        table.wrong("url", format!("{:?} {what}", without_login(text)), URL);
         None
     };
     let Some((scheme, rest)) = text.split_once("://") else { return wrong("is no URL") };
@@ -89,7 +89,11 @@ fn url(table: &Table<'_, '_>) -> Option<(String, u16, TlsMode)> {
     };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains(['/', '?']) {
-        table.wrong("url", format!("{text:?} holds more than a server"), "base and filter have keys of their own");
+        table.wrong(
+            "url",
+            format!("{:?} holds more than a server", without_login(text)),
+            "base and filter have keys of their own",
+        );
         return None;
     }
     let (name, port) = match authority.rsplit_once(':') {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::login::{self, proxy, trust, trust_of_server};
-use super::raw::{Found, Table};
+use super::raw::{Found, Table, without_login};
 use super::secret::secret_ref;
 use super::{EwsSettings, ImapSettings, LoginSettings, Pop3Settings, ProfileSettings, SourceSettings, keys, policies};
 use crate::agent::policies::Policies;
@@ -390,7 +390,7 @@ fn ews_url(table: &Table<'_, '_>, allow_plaintext: bool) -> Option<String> {
     let text = no_controls(table, "url", table.filled("url", URL)?)?;
     match crate::sources::ews::plain_http_host(&text) {
         Err(why) => {
-            table.wrong("url", format!("{text:?} cannot be used: {why}"), URL);
+            table.wrong("url", format!("{:?} cannot be used: {why}", without_login(&text)), URL);
             None
         }
         Ok(Some(host)) if !allow_plaintext && !is_loopback(&host) => {
@@ -458,7 +458,7 @@ fn host(table: &Table<'_, '_>) -> Option<String> {
     const NAME: &str = "write the name of the server alone: host = \"imap.example.com\"";
     let text = table.required("host", NAME)?;
     let wrong = |what: &str, hint: &str| {
-        table.wrong("host", format!("{text:?} {what}"), hint);
+        table.wrong("host", format!("{:?} {what}", without_login(text)), hint);
         None
     };
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);

@@ -323,6 +323,14 @@ impl<'a, 'd> Table<'a, 'd> {
     }
 }
 
+/// A URL or host as it may be repeated in a message: what stands before an @ may be a login.
+pub fn without_login(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((before, host)) => format!("{}…@{host}", before.find("://").map_or("", |at| &before[..at + 3])),
+        None => text.to_owned(),
+    }
+}
+
 fn article(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "text",

@@ -130,3 +130,54 @@ fn the_examples_load() {
     settings.people.csv = Some(folder().join("people.csv"));
     assert_eq!(People::build(&settings.people, &[]).unwrap().len(), 3);
 }
+
+/// What `config show` prints is the file again, every key of it, but for the passwords.
+#[test]
+fn what_is_shown_of_the_configuration_is_the_configuration() {
+    let passwords = |text: &str| -> String {
+        let line = |line: &str| match line.split_once(" = ") {
+            Some((key @ ("password" | "proxy_password"), _)) => format!("{key} = {{ env = \"X\" }}\n"),
+            _ => format!("{line}\n"),
+        };
+        text.lines().map(line).collect()
+    };
+    // Each stands instead of another key.
+    let written = passwords(&without_tokens(&uncommented(&["mailbox_id = ", "impersonate = ", "oauth2 = "])));
+    let settings = parse(&folder().join("gatepost.toml"), &written).unwrap();
+    let shown = show::text(&show::tree(&settings));
+    let again = parse(&settings.file, &passwords(&shown)).unwrap_or_else(|errors| panic!("{errors}\n{shown}"));
+    let facts = |settings: &Settings| {
+        let text = format!("{settings:#?}");
+        let place = |line: &str| ["line: ", "key: "].iter().any(|of| line.trim_start().starts_with(of));
+        text.lines().filter(|line| !place(line)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(facts(&again), facts(&settings), "{shown}");
+    // Keys that say the same as another, or nothing where the default is nothing.
+    let silent = ["people.ndr_addresses", "profile.imap.mailbox_id", "profile.pop3.mailbox_id"];
+    let mut found = BTreeSet::new();
+    collect("", &show::tree(&settings), &mut found);
+    let path = |table: &str, key: &str| if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
+    // Tokens exclude passwords; they have a test of their own.
+    let tables = keys::TABLES.iter().filter(|keys| keys.table != "profile.gateway" && !keys.table.ends_with(".oauth2"));
+    for keys in tables {
+        for key in keys.known.iter().map(|key| path(keys.table, key)) {
+            let is_silent = silent.contains(&key.as_str())
+                || ["gateway", "impersonate", "oauth2"].iter().any(|end| key.ends_with(end));
+            assert!(is_silent || found.contains(&key), "{key} is not shown:\n{shown}");
+        }
+    }
+}
+
+#[test]
+fn a_gateway_is_shown_with_its_mailbox_and_no_password() {
+    let text = "archive = { path = \"/a\" }\n[[profile]]\nname = \"gw\"\ndelete = false\n[profile.gateway]\n\
+                host = \"gw.example.com\"\nmailbox_id = \"mbx-2\"\npassword = \"hunter2\"\n";
+    let shown = show::text(&show::tree(&parse(Path::new("/etc/gatepost.toml"), text).unwrap()));
+    let (_, gateway) = shown.split_once("[profile.gateway]\n").unwrap();
+    assert_eq!(
+        gateway,
+        "host = \"gw.example.com\"\nmailbox_id = \"mbx-2\"\n\
+         password = { from = \"literal\", place = \"the configuration\" }\n"
+    );
+    assert!(!shown.contains("hunter2"));
+}

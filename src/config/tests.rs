@@ -495,6 +495,23 @@ fn passwords_come_from_somewhere_and_are_never_shown() {
     assert_eq!(the_password(&settings), "hunter2");
 }
 
+#[test]
+fn a_login_within_a_url_or_host_is_not_repeated() {
+    const HOST: &str = "host = \"imap.example.com\"";
+    for host in ["journal:hunter2@imap.example.com", "imap://journal:hunter2@imap.example.com/", "a@hunter2@b"] {
+        let text = mistakes(HOST, &format!("host = {host:?}"));
+        assert!(!text.contains("hunter2") && !text.starts_with("accepted"), "{text}");
+    }
+    let ews = MINIMAL.replace("imap]", "ews]").replace(HOST, "url = \"https://journal:hunter2@mail.example.com/EWS/\"");
+    let text = read(&ews).unwrap_err();
+    assert!(text.contains("\"https://…@mail.example.com/EWS/\" cannot be used: it holds a login"), "{text}");
+    for url in ["ldaps://cn=x:hunter2@dc1.corp.example", "ldaps://x:hunter2@dc1/?q", "dc1:hunter2@", "x://hunter2@dc1"]
+    {
+        let text = mistakes("[[profile]]", &format!("[people.ldap]\nurl = {url:?}\n[[profile]]"));
+        assert!(!text.contains("hunter2") && !text.starts_with("accepted"), "{text}");
+    }
+}
+
 /// Whoever takes one of the keys for the place of the password itself does not find it in a log.
 #[test]
 fn a_password_in_the_wrong_place_is_not_repeated() {

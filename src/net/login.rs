@@ -14,3 +14,14 @@ pub enum Login {
     /// The account that the program runs as.
     Process,
 }
+
+impl Login {
+    /// What a server said, without the secret that it may repeat.
+    pub fn hide(&self, said: &str) -> String {
+        match self {
+            Login::Password(password) => password.hide(said),
+            Login::Tokens(tokens) => tokens.hide(said),
+            Login::Certificate | Login::Process => said.to_owned(),
+        }
+    }
+}

@@ -5,6 +5,8 @@
 //! written so. Libraries are not: at `debug` and `trace` they tell the bytes they send and receive, logins among
 //! them (seen: async-imap, sspi), so that of theirs only `info` and graver is written.
 
+use std::io::IsTerminal as _;
+
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{EnvFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -15,7 +17,12 @@ const USUAL: &str = "warn,gatepost=info";
 
 pub fn start() {
     let filter = EnvFilter::try_from_env("GATEPOST_LOG").unwrap_or_else(|_| EnvFilter::new(USUAL));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // Colours are for people; in a journal or a file they are in the way.
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
     let json = std::env::var("GATEPOST_LOG_FORMAT").is_ok_and(|format| format == "json");
     let discreet = filter_fn(|metadata| may_speak(metadata));
     // Only the first one can be installed; there is no other in this program.

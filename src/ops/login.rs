@@ -74,7 +74,7 @@ impl Gate {
 
     /// Connects and logs in, if it is time for that.
     pub async fn enter(&self, profile: &ProfileSettings) -> Result<Entered, Closed> {
-        let options = profile.source_options().map_err(Failure::from)?;
+        let options = wiring::source_options(profile).await?;
         let ticket = Ticket {
             host: profile.source.host(),
             login: profile.source.login().to_owned(),

@@ -126,6 +126,8 @@ fn read_secret(name: &str) -> Result<Secret, Failure> {
 
 /// Without echo, and twice, since nobody sees a slip.
 fn ask(name: &str) -> Result<Secret, Failure> {
+    // The library asks before it stops the echo: who types at once, or pastes, would see it.
+    let _quiet = Quiet::from_now();
     let prompt = |text: String| match rpassword::prompt_password(text) {
         Ok(text) => Ok(Secret::new(text)),
         Err(error) => Err(Failure::usage(format!("nothing can be read from the terminal: {error}"))),
@@ -136,6 +138,40 @@ fn ask(name: &str) -> Result<Secret, Failure> {
         return Err(Failure::usage("the two are not the same; nothing was changed"));
     }
     Ok(secret)
+}
+
+/// A terminal without echo; it is as it was when this is dropped.
+pub struct Quiet {
+    #[cfg(unix)]
+    before: Option<rustix::termios::Termios>,
+}
+
+impl Quiet {
+    #[cfg(unix)]
+    pub fn from_now() -> Quiet {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let Ok(before) = tcgetattr(io::stdin()) else { return Quiet { before: None } };
+        let mut quiet = before.clone();
+        quiet.local_modes -= LocalModes::ECHO;
+        // Where it cannot be done the library does it, a moment later.
+        let done = tcsetattr(io::stdin(), OptionalActions::Now, &quiet);
+        Quiet { before: done.ok().map(|()| before) }
+    }
+
+    #[cfg(not(unix))]
+    pub fn from_now() -> Quiet {
+        Quiet {}
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        if let Some(before) = &self.before {
+            // A terminal that is gone needs no care.
+            let _ = rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Now, before);
+        }
+    }
 }
 
 fn from_pipe() -> Result<Secret, Failure> {

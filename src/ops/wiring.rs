@@ -18,6 +18,7 @@ use crate::config::{self, ArchiveSettings, ProfileSettings, Settings};
 use crate::journal::DecodeOptions;
 use crate::people::directory::Roster;
 use crate::people::{Merged, Origin, People, PeopleOptions, Person, PersonId, UNASSIGNED};
+use crate::sources::SourceOptions;
 
 /// What stands before the command.
 #[derive(Clone, Debug, Default)]
@@ -234,6 +235,15 @@ pub fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a 
 pub fn passwords(profiles: &[&ProfileSettings]) -> Result<(), Failure> {
     let mistakes: Vec<_> = profiles.iter().filter_map(|profile| profile.source_options().err()).collect();
     if mistakes.is_empty() { Ok(()) } else { Err(config::ConfigErrors(mistakes).into()) }
+}
+
+/// What a session needs. Secrets may come from commands, which take their time: meanwhile the others go on.
+pub async fn source_options(profile: &ProfileSettings) -> Result<SourceOptions, Failure> {
+    let profile = profile.clone();
+    match tokio::task::spawn_blocking(move || profile.source_options()).await {
+        Ok(options) => Ok(options?),
+        Err(_) => Err(Failure::usage("the login's secret could not be fetched: gatepost failed unexpectedly")),
+    }
 }
 
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -10,7 +10,7 @@ use super::imap::ImapSource;
 use super::imap::options::ImapOptions;
 use super::pop3::Pop3Source;
 use super::pop3::options::Pop3Options;
-use super::{Abilities, Deletion, Fetched, Intake, Listed, Looked, Opened, Source, SourceError, Tell};
+use super::{Abilities, Deletion, Fetched, Finding, Intake, Listed, Looked, Opened, Source, SourceError, Tell};
 use crate::base::fsio::Fs;
 use crate::base::secret::Secret;
 use crate::net::login::Login;
@@ -44,6 +44,15 @@ impl SourceOptions {
             SourceOptions::Ews(_) => false,
         }
     }
+
+    /// What a server said, without the login that it may repeat.
+    fn discreet(&self, said: &str) -> String {
+        match self {
+            SourceOptions::Imap(options) => options.login.hide(said),
+            SourceOptions::Pop3(options) => options.login.hide(said),
+            SourceOptions::Ews(options) => options.login.hide(said),
+        }
+    }
 }
 
 // One a session; it is not moved about.
@@ -57,20 +66,22 @@ pub enum AnySource {
 impl AnySource {
     /// Connects and logs in.
     pub async fn connect(options: &SourceOptions) -> Result<AnySource, SourceError> {
-        Ok(match options {
-            SourceOptions::Imap(options) => AnySource::Imap(ImapSource::connect(options).await?),
-            SourceOptions::Pop3(options) => AnySource::Pop3(Pop3Source::connect(options).await?),
-            SourceOptions::Ews(options) => AnySource::Ews(EwsSource::connect(options).await?),
-        })
+        let connected = match options {
+            SourceOptions::Imap(options) => ImapSource::connect(options).await.map(AnySource::Imap),
+            SourceOptions::Pop3(options) => Pop3Source::connect(options).await.map(AnySource::Pop3),
+            SourceOptions::Ews(options) => EwsSource::connect(options).await.map(AnySource::Ews),
+        };
+        connected.map_err(|error| SourceError { answer: options.discreet(&error.answer), ..error })
     }
 
     /// What `check` says about a gateway, line by line in the order of looking; it ends at what blocks the rest, and
     /// changes nothing.
     pub async fn look(options: &SourceOptions, tell: Tell<'_>) -> Looked {
+        let mut discreet = |finding: Finding| tell(Finding { said: options.discreet(&finding.said), ..finding });
         match options {
-            SourceOptions::Imap(options) => ImapSource::survey(options, tell).await,
-            SourceOptions::Pop3(options) => Pop3Source::survey(options, tell).await,
-            SourceOptions::Ews(options) => EwsSource::survey(options, tell).await,
+            SourceOptions::Imap(options) => ImapSource::survey(options, &mut discreet).await,
+            SourceOptions::Pop3(options) => Pop3Source::survey(options, &mut discreet).await,
+            SourceOptions::Ews(options) => EwsSource::survey(options, &mut discreet).await,
         }
     }
 

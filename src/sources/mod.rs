@@ -133,14 +133,12 @@ impl ItemBytes {
 
     /// Of a mail that the gateway put together anew; what it keeps beside it takes its share of the window too.
     pub async fn put_together(mut self, beside: Regenerated, intake: &Intake) -> ItemBytes {
-        let length = beside.transport_headers.as_ref().map_or(0, String::len);
-        if length > 0
-            && let Some(more) = intake.room(length as u64).await
-        {
-            match &mut self.permit {
-                Some(permit) => permit.merge(more),
-                none => *none = Some(more),
-            }
+        let length = beside.transport_headers.as_ref().map_or(0, String::len) as u64;
+        if length > 0 {
+            // Given back first: whoever holds a part of the window while it waits for more may wait for itself, or for
+            // others that do the same.
+            self.permit = None;
+            self.permit = intake.room(self.len() + length).await;
         }
         self.regenerated = Some(Box::new(beside));
         self
@@ -205,6 +203,12 @@ impl Intake {
             item_bytes_max: 2 * 1024 * 1024 * 1024,
             window_bytes,
         }
+    }
+
+    /// Bytes of the window that nothing takes.
+    #[cfg(test)]
+    fn free(&self) -> usize {
+        self.window.available_permits()
     }
 
     /// Waits until `bytes` of the window are free. A spooled item takes a quarter of the window: it needs
@@ -404,4 +408,38 @@ pub trait Source: Send {
 
     /// Says good-bye. Errors are of no interest any more.
     fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    async fn item(intake: &Intake, length: usize) -> ItemBytes {
+        ItemBytes::memory(vec![b'x'; length], intake.room(length as u64).await)
+    }
+
+    fn header(length: usize) -> Regenerated {
+        Regenerated::new(Some("X-Header: value\r\n".repeat(length / 17)))
+    }
+
+    /// The first four fill the window; each of them wanted more before it gave back anything.
+    #[tokio::test]
+    async fn an_item_with_a_header_beside_it_does_not_wait_for_itself() {
+        let folder = std::env::temp_dir();
+        let small = Intake::new(64 * 1024, folder.clone());
+        let alone = item(&small, 60_000).await;
+        assert!(alone.put_together(header(8_000), &small).now_or_never().is_some(), "one waits for itself");
+
+        let intake = Intake::new(8 * 1024 * 1024, folder);
+        let mut large = Vec::new();
+        for _ in 0..4 {
+            large.push(item(&intake, intake.memory_item_bytes_max + 1).await);
+        }
+        for item in large {
+            assert!(item.put_together(header(8_000), &intake).now_or_never().is_some(), "each waits for the others");
+        }
+        assert_eq!(intake.free(), 8 * 1024 * 1024);
+    }
 }

@@ -17,7 +17,8 @@ pub(super) struct Sink {
     total: u64,
     memory_max: usize,
     total_max: u64,
-    spool_dir: std::path::PathBuf,
+    intake: Intake,
+    announced: u64,
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -31,7 +32,8 @@ impl Sink {
             total: 0,
             memory_max: intake.memory_item_bytes_max,
             total_max: intake.item_bytes_max,
-            spool_dir: intake.spool_dir.clone(),
+            intake: intake.clone(),
+            announced,
             permit,
         }
     }
@@ -53,7 +55,7 @@ impl Sink {
     }
 
     async fn spill(&mut self) -> io::Result<()> {
-        let (file, held, folder) = (self.file.take(), std::mem::take(&mut self.held), self.spool_dir.clone());
+        let (file, held, folder) = (self.file.take(), std::mem::take(&mut self.held), self.intake.spool_dir.clone());
         let writing = tokio::task::spawn_blocking(move || {
             let mut file = match file {
                 Some(file) => file,
@@ -74,9 +76,37 @@ impl Sink {
         if self.file.is_some() && !self.held.is_empty() {
             self.spill().await?;
         }
+        if self.total > self.announced {
+            // What is announced is the server's word; the window is filled by what came. The share is given back first:
+            // whoever holds one while it waits for a larger one may wait for itself.
+            self.permit = None;
+            self.permit = self.intake.room(self.total).await;
+        }
         Ok(Ok(match self.file {
             Some(file) => ItemBytes::spool(SpoolFile::new(file, self.total), self.permit),
             None => ItemBytes::memory(self.held, self.permit),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_mail_that_is_longer_than_announced_takes_its_real_share_of_the_window() {
+        let window = 8 * 1024 * 1024;
+        let intake = Intake::new(window, std::env::temp_dir());
+        for (announced, length, share) in [(1, 500_000, 500_000), (0, 3_000_000, window / 4), (500_000, 10, 500_000)] {
+            let mut sink = Sink::new(&intake, announced).await;
+            for piece in vec![b'x'; length].chunks(64 * 1024) {
+                sink.put(piece);
+                sink.settle().await.unwrap();
+            }
+            let item = sink.finish().await.unwrap().unwrap();
+            assert_eq!(window - intake.free(), share, "{announced} announced, {length} came");
+            drop(item);
+            assert_eq!(intake.free(), window);
+        }
     }
 }

@@ -37,6 +37,8 @@ mod refile;
 mod refused;
 mod restored;
 mod rooms;
+mod secret_store;
+mod secrets;
 mod service;
 mod speed;
 mod support;

@@ -126,9 +126,13 @@ impl Logins {
         if let Some(until) = entry.not_before.filter(|until| *until > now && until.duration_since(now) <= WAIT_MAX) {
             return Ok(Verdict::Throttled { until });
         }
+        // Before the comparison of secrets, which is slow on purpose and blocks the other profiles.
+        if entry.refused < REFUSED_MAX {
+            return Ok(Verdict::Try);
+        }
         let key = inner.key(&self.folder);
         let is_proven = name.is(entry.accepted.as_ref(), &key);
-        if entry.refused < if is_proven { PROVEN_MAX } else { REFUSED_MAX } {
+        if is_proven && entry.refused < PROVEN_MAX {
             return Ok(Verdict::Try);
         }
         let is_changed = name.secret.is_some() && !name.is(entry.refused_secret.as_ref(), &key);

@@ -140,6 +140,14 @@ impl Tokens {
         }
     }
 
+    /// What a gateway said, without the token that it may repeat.
+    pub fn hide(&self, said: &str) -> String {
+        match &self.0 {
+            Kind::Fixed(token) => token.hide(said),
+            Kind::Renewed(renewed) => renewed.hide(said),
+        }
+    }
+
     /// The newest refresh token, for whoever keeps it elsewhere; `None` where the grant has none.
     pub async fn refresh_token(&self) -> Option<Secret> {
         match &self.0 {

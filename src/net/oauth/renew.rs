@@ -87,6 +87,13 @@ impl Renewed {
             && (&self.options.folder, &self.options.device_url) == (&options.folder, &options.device_url)
     }
 
+    /// Text without the access token at hand. While another session renews it there is none to repeat.
+    pub fn hide(&self, said: &str) -> String {
+        let held = self.held.try_lock();
+        let token = held.as_ref().ok().and_then(|held| held.granted.as_ref()).map(|granted| &granted.access);
+        token.map_or_else(|| said.to_owned(), |token| token.hide(said))
+    }
+
     pub async fn refresh_token(&self) -> Option<Secret> {
         self.held.lock().await.granted.as_ref()?.refresh.clone()
     }

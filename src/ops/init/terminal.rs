@@ -55,6 +55,8 @@ pub fn line(prompt: &str) -> io::Result<Option<String>> {
 
 /// A line that is not shown. Ctrl-C is an error of the kind `Interrupted`; the library sets the terminal right again.
 pub fn secret(prompt: &str) -> io::Result<Option<Zeroizing<String>>> {
+    // The library asks before it stops the echo: who types at once, or pastes, would see it.
+    let _quiet = crate::ops::secret::Quiet::from_now();
     match rpassword::prompt_password(output::safe(prompt)) {
         Ok(text) => Ok(Some(Zeroizing::new(text))),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),

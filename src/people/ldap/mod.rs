@@ -131,7 +131,11 @@ pub fn is_filter(text: &str) -> bool {
 /// All people of the directory, each once.
 pub async fn load(options: &LdapOptions) -> Result<Vec<Entry>, LdapError> {
     match tokio::time::timeout(options.timeout, load_all(options)).await {
-        Ok(loaded) => loaded,
+        Ok(loaded) => loaded.map_err(|error| match &options.login {
+            // A server may repeat what it refuses.
+            Some((_, password)) => LdapError { what: password.hide(&error.what), ..error },
+            None => error,
+        }),
         Err(_) => {
             let limit = humantime::format_duration(options.timeout);
             let what = format!("the directory {} did not give all its people within {limit}", options.source());

@@ -256,11 +256,13 @@ impl Patience {
         let tries_max = if matches!(failure, Failure::Login { .. }) { 2 } else { Patience::TRIES_MAX };
         let own = Duration::from_millis(500 << self.tries.min(7)).mul_f64(1.0 + f64::from(random) / 1024.0);
         let wait = failure.hint().unwrap_or(base).max(own);
-        if self.tries >= tries_max || self.waited + wait > Patience::WAITED_MAX {
+        // The server may name any number of seconds.
+        let waited = self.waited.saturating_add(wait);
+        if self.tries >= tries_max || waited > Patience::WAITED_MAX {
             return None;
         }
         self.tries += 1;
-        self.waited += wait;
+        self.waited = waited;
         Some(wait)
     }
 
@@ -276,6 +278,14 @@ mod tests {
 
     fn refused(code: &str, wait: Option<u64>) -> Failure {
         Failure::Refused { code: code.into(), text: String::new(), wait: wait.map(Duration::from_millis) }
+    }
+
+    #[test]
+    fn a_server_that_wants_to_be_left_alone_for_ever_is_no_panic() {
+        let mut patience = Patience::default();
+        assert!(patience.wait(&refused("ErrorServerBusy", Some(1000)), 0).is_some());
+        let for_ever = Failure::Http { status: 503, text: String::new(), wait: Some(Duration::MAX) };
+        assert_eq!(patience.wait(&for_ever, 0), None);
     }
 
     #[test]

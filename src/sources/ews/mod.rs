@@ -137,6 +137,8 @@ impl EwsSource {
     /// A failure after which this session asks nothing more.
     fn give_up(&mut self, failure: Failure, what: &str) -> SourceError {
         let error = failure.into_error(what);
+        // Each request carries the login, and a page of an error may repeat it.
+        let error = SourceError { answer: self.options.login.hide(&error.answer), ..error };
         if error.scope == Scope::Profile {
             self.given_up = Some(error.clone());
         }

@@ -17,6 +17,8 @@
 mod check;
 mod connect;
 pub mod options;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -390,7 +392,14 @@ impl Source for Pop3Source {
         let confirmed = self.quit_and_return().await?;
         // QUIT was answered, so it is done, also when the server wants no new session just now (LOGIN-DELAY).
         let looked = match &self.session {
-            Ok(_) => self.look().await.is_ok(),
+            Ok(_) => match self.look().await {
+                Ok(()) => true,
+                // The numbers at hand are the last session's: in this one they are other mails'.
+                Err(error) => {
+                    self.session = Err(error);
+                    false
+                }
+            },
             Err(_) => false,
         };
         if !confirmed && !looked {

@@ -17,7 +17,7 @@ use super::dovecot::{free_port, write_certificates};
 pub const SUFFIX: &str = "dc=corp,dc=example";
 /// May read everything but passwords, and 500 entries at a time without pages.
 pub const READER: &str = "cn=reader,dc=corp,dc=example";
-pub const PASSWORD: &str = "read-only";
+pub const PASSWORD: &str = "battery-staple";
 
 const ADMIN: &str = "cn=admin,dc=corp,dc=example";
 const ADMIN_PASSWORD: &str = "write-all";

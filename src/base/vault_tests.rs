@@ -91,7 +91,7 @@ fn a_secret_is_bound_to_its_name_and_date() {
     });
     exchanged(&|store| {
         let sealed = store.secrets.get_mut("journal").unwrap();
-        sealed.set = sealed.set + jiff::Span::new().seconds(1);
+        sealed.set += jiff::Span::new().seconds(1);
     });
 }
 

@@ -24,7 +24,7 @@ pub fn start() {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     let json = std::env::var("GATEPOST_LOG_FORMAT").is_ok_and(|format| format == "json");
-    let discreet = filter_fn(|metadata| may_speak(metadata));
+    let discreet = filter_fn(may_speak);
     // Only the first one can be installed; there is no other in this program.
     let _ = if json {
         builder.json().finish().with(discreet).try_init()
@@ -70,7 +70,7 @@ mod tests {
             .with_env_filter(EnvFilter::new("trace,async_imap=trace"))
             .with_writer(move || writer.clone())
             .finish()
-            .with(filter_fn(|metadata| may_speak(metadata)));
+            .with(filter_fn(may_speak));
         tracing::subscriber::with_default(subscriber, || {
             tracing::trace!("ours at trace");
             tracing::info!(target: "async_imap", "theirs at info");

@@ -155,6 +155,8 @@ pub async fn rehearse<S: Source>(
     let mut report = ProfileReport { name: profile.name.clone(), ..ProfileReport::default() };
     let rules = Rules::new(people.clone(), profile.policies.clone(), profile.decode.clone());
     let mark = (!profile.look_at_excluded).then(|| rules.mark());
+    // What a rehearsal takes is not counted, because nothing is written.
+    let mut left = source.abilities().daily_budget.unwrap_or(u64::MAX);
     for folder in &profile.folders {
         let opened = source.open(folder).await?;
         let epoch = match catalogue {
@@ -188,6 +190,19 @@ pub async fn rehearse<S: Source>(
             wanted = new;
         }
         report.listed += wanted.len() as u64;
+        let fitting = wanted.iter().take_while(|listed| {
+            let fits = listed.size <= left;
+            left = left.saturating_sub(listed.size);
+            fits
+        });
+        let fitting = fitting.count();
+        if fitting < wanted.len() {
+            report.alarms.push(format!(
+                "{folder}: {} items are left out: a rehearsal downloads no more than `daily_budget` allows in a day",
+                wanted.len() - fitting
+            ));
+            wanted.truncate(fitting);
+        }
         let (out, mut fetched) = mpsc::channel(16);
         let fetch = async {
             let result = source.fetch(&wanted, intake, &out).await;

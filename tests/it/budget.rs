@@ -68,6 +68,17 @@ fn what_is_left_waits_for_the_next_day() {
     }
 }
 
+#[test]
+fn a_rehearsal_takes_no_more_than_a_day() {
+    let mails: Vec<Put> = (1..=10).map(|n| mail(n, MAIL)).collect();
+    let bench = bench(&mails, BUDGET, false);
+    let said = bench.run(&["once", "--dry-run", "--json"], None);
+    assert_eq!(said.code, Some(2), "{said}");
+    assert!(said.alarms().contains("6 items are left out"), "{said}");
+    let report = said.report();
+    assert_eq!((&report["archived"], &report["pending"]), (&4.into(), &6.into()), "{said}");
+}
+
 /// A disk that fails at any operation ends a run as a crash does: the next one of the day does not begin anew.
 #[test]
 fn no_restart_takes_a_day_twice() {

@@ -202,8 +202,12 @@ impl Renewed {
             Err(_) if !self.is_refreshed() => Ok(None),
             Err(error) => {
                 let text = format!("{} cannot be read: {error}", kept.file().display());
-                let hint =
-                    "restore it; or remove it, and the configured refresh token is used again (or sign in again)";
+                let hint = match error.kind() {
+                    std::io::ErrorKind::PermissionDenied => {
+                        "the user that gatepost runs as must own the folder and the files in it"
+                    }
+                    _ => "restore it; or remove it, and the configured refresh token is used again (or sign in again)",
+                };
                 Err(TokenError::of(&self.options, TokenProblem::Configuration, &text, Some(hint), &[]))
             }
         }

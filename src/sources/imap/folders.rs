@@ -34,6 +34,8 @@ pub(super) async fn others(wire: &mut Wire, polled: &[String]) -> Result<Vec<Fol
         if let Response::MailboxData(MailboxDatum::List(list)) = response {
             let no_folder = |attribute: &NameAttribute<'_>| match attribute {
                 NameAttribute::NoSelect => true,
+                // It shows what other folders hold.
+                NameAttribute::All => true,
                 NameAttribute::Extension(word) => word.eq_ignore_ascii_case("\\NonExistent"),
                 _ => false,
             };

@@ -202,6 +202,21 @@ fn the_end_of_a_dialogue_leaves_nothing_behind() {
     assert_eq!(std::fs::read_dir(place.0.path()).unwrap().count(), 0, "nothing was written");
 }
 
+/// An authority mends nothing there, so that none is asked for.
+#[test]
+fn an_expired_certificate_leads_to_another_server() {
+    let Some(dovecot) = Dovecot::start(&Imap { expired_certificate: true, ..Imap::default() }) else { return };
+    let place = Place::new();
+    let (ca, port) = (dovecot.ca_file.display().to_string(), dovecot.imaps_port.to_string());
+    let given = ["--kind", "imap", "--user", "journal", "--host", "localhost", "--port", &port, "--ca-file", &ca];
+    let mut terminal = place.init(&given);
+    terminal.shows("is expired or not yet valid").shows("valid from 2001-01-01 to 2002-01-01");
+    terminal.shows("hint: renew the certificate on the server").shows("Server (HOST or HOST:PORT): ");
+    terminal.session.send_control('c').unwrap();
+    let (code, seen) = terminal.ends();
+    assert!(code == 1 && !seen.contains("PEM file"), "{seen}");
+}
+
 #[test]
 fn a_script_answers_everything_up_front() {
     let Some(dovecot) = Dovecot::start(&Imap::default()) else { return };

@@ -10,7 +10,7 @@ use super::answers::{Kind, Place};
 use super::guess::{self, Guess};
 use crate::net::TlsMode;
 use crate::net::dns::Dns;
-use crate::net::tls::NetError;
+use crate::net::tls::{CertificateProblem, NetError};
 use crate::net::trust::Trust;
 use crate::sources::ews::knock;
 use crate::sources::reach::{self, Door, Shown, Speaks, Unreached};
@@ -31,6 +31,9 @@ pub struct Closed {
     pub hint: Option<String>,
     /// What it shows, where its certificate is what is wrong with it.
     pub shown: Option<Shown>,
+    /// Nobody knows who issued the certificate: naming the authority may mend that. Nothing mends an expired one, or
+    /// one for another name, but the server's administrator.
+    pub wants_authority: bool,
 }
 
 /// The servers of a domain that can be reached, as good as the other side tells.
@@ -103,14 +106,19 @@ pub async fn knock_at(place: &Place, kind: Kind, ca_file: Option<&Path>) -> Resu
     if let Some(door) = door(place, kind, ca_file, LIMIT)
         && let Err(error) = reach::reach(&door).await
     {
-        let is_certificate = matches!(error, Unreached::Net(NetError::Certificate { .. }));
-        let shown = if is_certificate { reach::shown(&door).await.ok() } else { None };
+        let problem = match &error {
+            Unreached::Net(NetError::Certificate { problem, .. }) => Some(*problem),
+            Unreached::Net(_) | Unreached::NoTls(_) | Unreached::OtherLanguage(_) => None,
+        };
+        let shown = if problem.is_some() { reach::shown(&door).await.ok() } else { None };
+        let wants_authority = shown.is_some() && problem == Some(CertificateProblem::NotTrusted);
         let hint = match &error {
             Unreached::Net(error) => error.hint(),
             Unreached::NoTls(_) => Some("without TLS the password would go readable over the network".into()),
             Unreached::OtherLanguage(_) => Some("check the port".into()),
         };
-        return Err(Closed { said: error.to_string(), hint: hint.map(|hint| hint.replace('`', "")), shown });
+        let hint = hint.map(|hint| hint.replace('`', ""));
+        return Err(Closed { said: error.to_string(), hint, shown, wants_authority });
     }
     let Place::Url(url) = place else { return Ok(Answered { schemes: Vec::new() }) };
     match knock::at(url, ca_file, LIMIT).await {
@@ -118,9 +126,10 @@ pub async fn knock_at(place: &Place, kind: Kind, ca_file: Option<&Path>) -> Resu
             said: format!("{url}: the server answers HTTP 404"),
             hint: Some("EWS usually is at https://HOST/EWS/Exchange.asmx".into()),
             shown: None,
+            wants_authority: false,
         }),
         Ok(answered) => Ok(Answered { schemes: answered.schemes }),
-        Err(error) => Err(Closed { said: error.to_string(), hint: error.hint, shown: None }),
+        Err(error) => Err(Closed { said: error.to_string(), hint: error.hint, shown: None, wants_authority: false }),
     }
 }
 

@@ -160,18 +160,20 @@ impl Talk<'_> {
         closed.dedup_by(|(_, later), (_, earlier)| later.said == earlier.said);
         for (place, why) in closed {
             let place_shown = place.shown();
-            let (said, hint) = match &why.shown {
-                Some(shown) => (format!("{}; {}", why.said, reach::described(shown)), None),
-                None => (why.said, why.hint),
+            let said = match &why.shown {
+                Some(shown) => format!("{}; {}", why.said, reach::described(shown)),
+                None => why.said,
             };
+            // The question that follows says more.
+            let hint = why.hint.filter(|_| !why.wants_authority);
             self.tell_failed(&place_shown, &said, hint.as_deref());
             let failure = Failure { exit: Exit::Gateway, ..Failure::usage(format!("{place_shown}: {said}")) };
-            let of_authority = why.shown.as_ref().map(|_| {
+            let of_authority = why.wants_authority.then(|| {
                 "if the fingerprint is right, name the PEM file of the authority that issued it: --ca-file FILE"
                     .to_owned()
             });
             self.trouble = Some(Failure { hint: hint.or(of_authority), ..failure });
-            if why.shown.is_some() {
+            if why.wants_authority {
                 self.dialogue.place(place.clone());
                 return self.dialogue.unreached(true);
             }

@@ -318,7 +318,12 @@ impl<'a, 'd> Table<'a, 'd> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known here: {}", self.keys.known.join(", ")),
             };
-            self.doc.error(line, self.path_of(name), "unknown key", &hint);
+            // What is no plain word may be a secret in the wrong place.
+            let is_word = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+            match is_word {
+                true => self.doc.error(line, self.path_of(name), "unknown key", &hint),
+                false => self.doc.error(line, self.path.clone(), "unknown key, which is not repeated here", &hint),
+            }
         }
     }
 }

@@ -194,7 +194,13 @@ impl Ticket {
 /// A session for a command that keeps no report.
 pub async fn enter(settings: &Settings, profile: &ProfileSettings, asked: Asked) -> Result<(Gate, Entered), Failure> {
     let gate = Gate::of(settings, asked);
-    let entered = gate.enter(profile).await?;
+    let entered = gate.enter(profile).await.map_err(|closed| {
+        let mut failure = Failure::from(closed);
+        if failure.exit == Exit::Gateway {
+            failure.what = format!("{}: {}", profile.name, failure.what);
+        }
+        failure
+    })?;
     Ok((gate, entered))
 }
 

@@ -164,9 +164,14 @@ fn another_kind_of_item_than_expected_is_told() {
     agent.configure(&expecting("auto"));
     let copies = |from: usize| (from..from + 6).map(|n| plain(&format!("p{n}"), STRANGER, ANNA));
     dovecot.deliver(USER, "INBOX", copies(0));
-    assert_eq!(alarms(&agent.once(0)), "[]", "a gateway of copies alone");
-    dovecot.deliver(USER, "INBOX", copies(6).chain([report("d", ANNA, &[BOB])]));
-    assert!(alarms(&agent.once(2)).contains("6 of 7 items had no envelope"));
+    let told = alarms(&agent.once(2));
+    assert!(told.contains("7 of the last 10 items had no envelope"), "{told}");
+    dovecot.deliver("copies", "INBOX", copies(6));
+    let alone = Agent::new(&Config { login: "username = \"copies\"".into(), ..expecting("auto") });
+    assert_eq!(alarms(&alone.once(0)), "[]", "a gateway of copies alone");
+    dovecot.deliver("copies", "INBOX", copies(12).chain([report("d", ANNA, &[BOB])]));
+    let told = alarms(&alone.once(2));
+    assert!(told.contains("12 of the last 13 items had no envelope"), "{told}");
 }
 
 #[test]

@@ -15,10 +15,7 @@ impl Address {
     /// `None` for what is no SMTP address (`<>`, X.400 and `EX:` forms, plain names).
     pub fn parse(text: &str) -> Option<Address> {
         let text = text.trim().trim_start_matches('<').trim_end_matches('>').trim();
-        let text = match text.get(..5) {
-            Some(prefix) if prefix.eq_ignore_ascii_case("smtp:") => &text[5..],
-            _ => text,
-        };
+        let text = unprefixed(text);
         let (local, domain) = text.rsplit_once('@')?;
         if text.len() > 1024 {
             return None;
@@ -28,7 +25,7 @@ impl Address {
         let bare = local.trim_matches('"');
         let quoted = local.len() > 2 && local.starts_with('"') && local.ends_with('"');
         let needs_quotes = quoted && bare.contains(bad) && !bare.contains(|c: char| c.is_control() || c == '"');
-        let local = if needs_quotes { local } else { bare };
+        let local = if needs_quotes { local } else { innermost(bare) };
         if local.is_empty() || domain.is_empty() || domain.contains(bad) || (!needs_quotes && local.contains(bad)) {
             return None;
         }
@@ -50,6 +47,25 @@ impl Address {
     }
 }
 
+/// Without `smtp:`, in any case.
+fn unprefixed(text: &str) -> &str {
+    match text.get(..5) {
+        Some(prefix) if prefix.eq_ignore_ascii_case("smtp:") => &text[5..],
+        _ => text,
+    }
+}
+
+/// Quotes and prefixes off until none is left: `"smtp:anna"` would else be another address when it is read again.
+fn innermost(mut local: &str) -> &str {
+    loop {
+        let inner = unprefixed(local).trim_matches('"');
+        if inner.len() == local.len() {
+            return local;
+        }
+        local = inner;
+    }
+}
+
 /// A domain in the form that [`Address`] holds; `None` when it cannot be one.
 pub fn normalise_domain(domain: &str) -> Option<String> {
     let domain = domain.trim().trim_end_matches('.');
@@ -66,7 +82,8 @@ pub fn normalise_domain(domain: &str) -> Option<String> {
         return Some(domain.to_ascii_lowercase());
     }
     match idna::domain_to_ascii(domain) {
-        Ok(ascii) if !ascii.is_empty() => Some(ascii),
+        // A full stop of another script at the end has become one of ours.
+        Ok(ascii) if !ascii.trim_end_matches('.').is_empty() => Some(ascii.trim_end_matches('.').to_owned()),
         // Underscores and the like are refused by IDNA but exist in the field; keep them comparable.
         _ if domain.is_ascii() => Some(domain.to_ascii_lowercase()),
         _ => None,
@@ -123,6 +140,16 @@ mod tests {
         assert_eq!(parsed("\"a,b@c\"@corp.example").as_deref(), Some("\"a,b@c\"@corp.example"));
         assert_eq!(parsed("\"a.b\"@corp.example").as_deref(), Some("a.b@corp.example"));
         assert_eq!(parsed("a@under_score.example").as_deref(), Some("a@under_score.example"));
+        assert_eq!(parsed("a@corp.example\u{3002}").as_deref(), Some("a@corp.example"));
+    }
+
+    /// An address in its one form is what it is, however often it is read: the fuzzer found a prefix within quotes.
+    #[test]
+    fn wrapped_twice_is_the_same_address_when_read_again() {
+        for text in ["\"smtp:ako+@1)", "smtp:\"SMTP:ako+\"@1)", "smtp:smtp:ako+@1)", "\"smtp:\"smtp:ako+\"@1)"] {
+            assert_eq!(parsed(text).as_deref(), Some("ako+@1)"), "{text}");
+        }
+        assert_eq!(parsed("\"smtp:\"@corp.example"), None);
     }
 
     #[test]

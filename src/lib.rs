@@ -17,6 +17,7 @@
 //! | [`base`] | addresses, ids, clock, secrets, byte sources, the file-I/O layer (one durable-write routine, fault-injectable) |
 //! | [`mail`] | words shared by all (envelope, summary) and the linear MIME offset scanner |
 //! | [`net`] | TLS and what it trusts, proxies, logins and tokens, time-outs |
+//! | [`text`] | what people read in a mail: words and attachments, for the index and for `show` |
 //! | [`sources`] | what can be polled, and the contract each source keeps |
 //! | [`journal`] | bytes → envelope + original, one file per format |
 //! | [`people`] | who owns which archive, an immutable snapshot per run |
@@ -26,7 +27,7 @@
 //! | [`ops`] | the command line: the only room that wires, prints and knows exit codes |
 //! | [`demo`] | an embedded loopback gateway with sample mail; also serves the fault tests |
 //!
-//! Dependencies point one way: `base, mail, net` → `sources, journal, people, archive` (which never
+//! Dependencies point one way: `base, mail, net` → `text` → `sources, journal, people, archive` (which never
 //! import each other) → `agent` → `config` → `ops, demo` → `main`. A test reads the source and keeps
 //! that order.
 //!
@@ -44,3 +45,4 @@ pub mod net;
 pub mod ops;
 pub mod people;
 pub mod sources;
+pub mod text;

@@ -11,12 +11,13 @@ use serde::Serialize;
 
 use super::catalogue::{Catalogue, digest, folder_from, folder_number};
 use super::content;
-use super::error::{ArchiveError, Result};
+use super::error::{ArchiveError, Result, Tried as _};
 use super::frame;
 use super::layout::{Identity, Layout};
 use super::pack::Packs;
 use super::record::{Folder, Head, ItemRecord, StoredMessage};
 use super::recover::missing_catalogue;
+use crate::base::bytes::{ByteSource, SpoolFile};
 use crate::base::digest::Digest;
 use crate::mail::regenerated::Regenerated;
 
@@ -25,6 +26,7 @@ pub struct Reader {
     pub(super) identity: Identity,
     pub(super) catalogue: Catalogue,
     packs: RefCell<Packs>,
+    spool: std::path::PathBuf,
 }
 
 /// What of an archive is listed; everything that is set must fit.
@@ -133,7 +135,7 @@ impl Reader {
         }
         let catalogue = Catalogue::open_to_read(&layout.catalogue, identity.archive)?;
         let packs = RefCell::new(Packs::new(layout.clone()));
-        Ok(Reader { identity, catalogue, packs })
+        Ok(Reader { identity, catalogue, packs, spool: layout.spool() })
     }
 
     pub fn archive_id(&self) -> uuid::Uuid {
@@ -285,6 +287,24 @@ impl Reader {
     pub fn original_bytes(&self, item: u64, out: &mut dyn Write) -> Result<()> {
         let record = self.item(item)?;
         content::write_original(&record, &mut |part| self.chunk(part), out)
+    }
+
+    /// The original message of an item, proved, to be read by offset: in memory when it is small, else in a file of the
+    /// archive's file system that is gone when the value is.
+    pub fn original(&self, item: u64) -> Result<Box<dyn ByteSource>> {
+        const IN_MEMORY: u64 = 4 * 1024 * 1024;
+        let record = self.item(item)?;
+        let size = record.message.as_ref().map_or(0, |message| message.size);
+        if size <= IN_MEMORY {
+            let mut bytes = Vec::with_capacity(size as usize);
+            content::write_original(&record, &mut |part| self.chunk(part), &mut bytes)?;
+            return Ok(Box::new(bytes));
+        }
+        // Mail does not go where everybody's temporary files are, unless there is no other place.
+        let file = tempfile::tempfile_in(&self.spool).or_else(|_| tempfile::tempfile());
+        let mut file = file.tried("create a file in", &self.spool)?;
+        content::write_original(&record, &mut |part| self.chunk(part), &mut file)?;
+        Ok(Box::new(SpoolFile::new(file, size)))
     }
 
     /// Writes the rights-protected message beside the item's message exactly. After an error what was written is

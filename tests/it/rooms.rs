@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 const RANKS: &[&[&str]] = &[
     &["base"],
     &["mail", "net"],
+    &["text"],
     &["sources", "journal", "people", "archive"],
     &["agent"],
     &["config"],

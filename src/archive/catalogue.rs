@@ -26,6 +26,7 @@ CREATE TABLE chunks (sha256 BLOB PRIMARY KEY, pack INTEGER NOT NULL, offset INTE
 CREATE TABLE items (id INTEGER PRIMARY KEY, sha256 BLOB NOT NULL UNIQUE, size INTEGER NOT NULL,
     pack INTEGER NOT NULL, offset INTEGER NOT NULL, quarantine TEXT, decode_pack INTEGER,
     decode_offset INTEGER) STRICT;
+CREATE INDEX items_decoded ON items (decode_pack, decode_offset) WHERE decode_pack NOT NULL;
 CREATE TABLE messages (item INTEGER PRIMARY KEY, message INTEGER NOT NULL, canonical BLOB NOT NULL,
     canonical_version INTEGER NOT NULL, sha256 BLOB NOT NULL, size INTEGER NOT NULL,
     message_id TEXT, date INTEGER, sender TEXT NOT NULL, recipients TEXT NOT NULL, subject TEXT NOT NULL,
@@ -317,6 +318,43 @@ impl Catalogue {
     pub fn message_of_item(&self, item: u64) -> Result<Option<u64>> {
         let mut statement = self.db.prepare_cached("SELECT message FROM messages WHERE item = ?1")?;
         Ok(statement.query_row([item as i64], |row| row.get::<_, i64>(0)).optional()?.map(|id| id as u64))
+    }
+
+    /// The hash of a commit.
+    pub fn commit_hash(&self, seq: u64) -> Result<Option<Digest>> {
+        let mut statement = self.db.prepare_cached("SELECT hash FROM commits WHERE seq = ?1")?;
+        Ok(statement.query_row([seq as i64], |row| digest(row.get(0)?)).optional()?)
+    }
+
+    /// Where the last decoding stands that was not made with its item: pack and offset.
+    pub fn last_decoded(&self) -> Result<(u64, u64)> {
+        let mut statement = self.db.prepare_cached(
+            "SELECT decode_pack, decode_offset FROM items WHERE decode_pack NOT NULL
+             ORDER BY decode_pack DESC, decode_offset DESC LIMIT 1",
+        )?;
+        let place = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64));
+        Ok(statement.query_row([], place).optional()?.unwrap_or_default())
+    }
+
+    /// Items up to `item` that were decoded anew after that place.
+    pub fn decoded_after(&self, item: u64, (pack, offset): (u64, u64)) -> Result<Vec<u64>> {
+        let mut statement = self.db.prepare_cached(
+            "SELECT id FROM items WHERE decode_pack NOT NULL AND (decode_pack, decode_offset) > (?2, ?3) AND id <= ?1
+             ORDER BY id",
+        )?;
+        let rows =
+            statement.query_map([item as i64, pack as i64, offset as i64], |row| Ok(row.get::<_, i64>(0)? as u64))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Item and message of all items after one and up to another that are decoded.
+    pub fn messages_between(&self, after: u64, upto: u64) -> Result<Vec<(u64, u64)>> {
+        let mut statement = self
+            .db
+            .prepare_cached("SELECT item, message FROM messages WHERE item > ?1 AND item <= ?2 ORDER BY item")?;
+        let pair = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64));
+        let rows = statement.query_map([after as i64, upto as i64], pair)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
     /// The items that are shown as a message.

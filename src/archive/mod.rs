@@ -30,6 +30,7 @@ mod record;
 mod recover;
 mod redact;
 mod refile;
+pub mod search;
 mod status;
 #[cfg(test)]
 mod test_support;

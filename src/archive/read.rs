@@ -107,19 +107,19 @@ fn folded(text: &str) -> String {
 }
 
 /// The parts of a filter that SQL cannot compare: its own case folding knows ASCII only.
-struct Texts {
+pub(super) struct Texts {
     from: Option<String>,
     to: Option<String>,
     subject: Option<String>,
 }
 
 impl Texts {
-    fn of(filter: &Filter) -> Texts {
+    pub(super) fn of(filter: &Filter) -> Texts {
         let fold = |text: &Option<String>| text.as_deref().map(folded);
         Texts { from: fold(&filter.from), to: fold(&filter.to), subject: fold(&filter.subject) }
     }
 
-    fn fit(&self, entry: &Entry) -> bool {
+    pub(super) fn fit(&self, entry: &Entry) -> bool {
         let has = |term: &Option<String>, text: &str| term.as_ref().is_none_or(|term| folded(text).contains(term));
         has(&self.from, &entry.from)
             && has(&self.subject, &entry.subject)
@@ -186,6 +186,34 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// Each filing of a message, by person and folder; of several items in the same folder the first, as in a list.
+    pub(super) fn entries_of(&self, message: u64) -> Result<Vec<Entry>> {
+        let sql = "SELECT f.message, p.person, f.folder, m.message_id, m.date, m.sender, m.recipients, m.subject,
+                          m.size, m.sha256, min(f.item)
+                   FROM messages m JOIN filings f ON f.item = m.item JOIN people p ON p.id = f.person
+                   WHERE m.message = ?1 GROUP BY p.person, f.folder ORDER BY p.person, f.folder";
+        let mut statement = self.catalogue.db.prepare_cached(sql)?;
+        let rows = statement.query_map([message as i64], entry)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The numbers of all messages that are filed for a person, as bits.
+    pub(super) fn messages_of(&self, person: &str) -> Result<Vec<u64>> {
+        let sql = "SELECT f.message FROM filings f JOIN people p ON p.id = f.person WHERE p.person = ?1";
+        let mut statement = self.catalogue.db.prepare_cached(sql)?;
+        let mut rows = statement.query([person])?;
+        let mut bits = Vec::new();
+        while let Some(row) = rows.next()? {
+            let message = row.get::<_, i64>(0)? as u64;
+            let at = (message / 64) as usize;
+            if bits.len() <= at {
+                bits.resize(at + 1, 0u64);
+            }
+            bits[at] |= 1 << (message % 64);
+        }
+        Ok(bits)
     }
 
     pub fn people(&self) -> Result<Vec<PersonInfo>> {

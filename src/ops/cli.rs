@@ -9,8 +9,9 @@ use super::exit::{Exit, Failure};
 use super::wiring::Global;
 use super::{
     check, configuration, demo, directory, explain, init, logging, once, output, people, prove, quarantine, read,
-    reconcile, refile, run, secret, status,
+    reconcile, refile, run, search, secret, status,
 };
+use crate::archive::search::Order;
 use crate::archive::{Folder, Head};
 
 #[derive(Parser)]
@@ -122,6 +123,40 @@ enum Command {
     List {
         #[command(flatten)]
         filter: FilterArgs,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Find messages by words, people and dates
+    ///
+    /// All of it must fit: `from:anna invoice "final offer" after:2025-01-01 has:attachment larger:1M`. A word* may go on, -word
+    /// must not be there, OR joins two neighbours, parentheses group. Fields: from: to: cc: bcc: subject: body:
+    /// attachment: has:attachment after: before: on: larger: smaller: message-id: in:inbox|sent person:.
+    Search {
+        /// What to find; several arguments are one query
+        #[arg(required = true, value_name = "QUERY")]
+        query: Vec<String>,
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// Search also recipients that only the envelope names (Bcc), in everybody's archives
+        #[arg(long)]
+        envelope: bool,
+        /// The order of what is found
+        #[arg(long, value_enum, default_value_t = Sort::Newest)]
+        sort: Sort,
+        /// The pages of --limit messages (50) that follow
+        #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+        page: u64,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring the index that `search` uses up to date (it does so by itself)
+    Index {
+        /// Make it anew
+        #[arg(long)]
+        rebuild: bool,
+        /// Say nothing when all is well, and let others go first
+        #[arg(long)]
+        quiet: bool,
         #[arg(long)]
         json: bool,
     },
@@ -298,6 +333,14 @@ enum QuarantineCommand {
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
+enum Sort {
+    Newest,
+    Oldest,
+    /// What fits best comes first
+    Rank,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
 enum Format {
     /// One file per message, with a manifest
     Eml,
@@ -387,6 +430,15 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
             refile::refile(global, &refile::Args { all, person, items: item, dry_run, json })
         }
         Command::List { filter, json } => read::list(global, filter, json),
+        Command::Search { query, filter, envelope, sort, page, json } => {
+            let order = match sort {
+                Sort::Newest => Order::Newest,
+                Sort::Oldest => Order::Oldest,
+                Sort::Rank => Order::Rank,
+            };
+            search::search(global, &search::Args { query: query.join(" "), filter, envelope, order, page, json })
+        }
+        Command::Index { rebuild, quiet, json } => search::index(global, &search::IndexArgs { rebuild, quiet, json }),
         Command::Show { id, person, raw, protected, item, headers, envelope, json } => {
             read::show(global, &read::ShowArgs { id, person, raw, protected, item, headers, envelope, json })
         }

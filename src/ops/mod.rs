@@ -10,6 +10,7 @@
 //! | `demo` | the whole job on the embedded gateway |
 //! | `init` | a dialogue that ends with a configuration which was tried |
 //! | `check`, `status`, `explain`, `people`, `reconcile` | looking at the gateway's and the agent's side |
+//! | `search` | finding mail, and the index that it is found with |
 //! | `read`, `prove` | looking at the archive: list, show, export; verify, head, rebuild |
 //! | `quarantine`, `refile` | what needs a person; filing anew what is archived |
 //! | `configuration` | the settings as they were understood |
@@ -36,6 +37,7 @@ mod read;
 mod reconcile;
 mod refile;
 mod run;
+mod search;
 mod secret;
 mod status;
 mod wiring;

@@ -12,7 +12,7 @@ use super::cli::FilterArgs;
 use super::exit::{Exit, Failure};
 use super::output;
 use super::wiring::{self, Global};
-use crate::archive::{ArchiveError, ExportOptions, Filter, Reader, Shown};
+use crate::archive::{ArchiveError, Entry, ExportOptions, Filter, Reader, Shown};
 use crate::people::PersonId;
 
 pub struct ShowArgs {
@@ -45,27 +45,34 @@ pub fn list(global: &Global, filter: FilterArgs, as_json: bool) -> Result<Exit, 
     let mut count = 0u64;
     reader.list(&filter, &mut |entry| {
         if count == 0 {
-            output::line(&format!(
-                "{:>7}  {:<16}  {:<24}  {:<5}  {:<28}  {}",
-                "ID", "DATE", "PERSON", "IN", "FROM", "SUBJECT"
-            ));
+            print_head();
         }
         count += 1;
-        output::line(&format!(
-            "{:>7}  {:<16}  {:<24}  {:<5}  {:<28}  {}",
-            entry.id,
-            local(entry.date),
-            output::fit(&entry.person, 24),
-            entry.folder.as_str(),
-            output::fit(&entry.from, 28),
-            output::fit(&entry.subject, 60)
-        ));
+        print_entry(&entry);
         Ok(())
     })?;
     if count == 0 {
         output::note("no message fits");
     }
     Ok(Exit::Ok)
+}
+
+/// The titles of what [`print_entry`] prints.
+pub fn print_head() {
+    output::line(&format!("{:>7}  {:<16}  {:<24}  {:<5}  {:<28}  {}", "ID", "DATE", "PERSON", "IN", "FROM", "SUBJECT"));
+}
+
+/// A line of a list of messages.
+pub fn print_entry(entry: &Entry) {
+    output::line(&format!(
+        "{:>7}  {:<16}  {:<24}  {:<5}  {:<28}  {}",
+        entry.id,
+        local(entry.date),
+        output::fit(&entry.person, 24),
+        entry.folder.as_str(),
+        output::fit(&entry.from, 28),
+        output::fit(&entry.subject, 60)
+    ));
 }
 
 pub fn show(global: &Global, args: &ShowArgs) -> Result<Exit, Failure> {
@@ -262,7 +269,7 @@ pub fn export(global: &Global, dir: &Path, filter: FilterArgs, envelope: bool, a
     })
 }
 
-fn filter_of(reader: &Reader, args: FilterArgs) -> Result<Filter, Failure> {
+pub fn filter_of(reader: &Reader, args: FilterArgs) -> Result<Filter, Failure> {
     Ok(Filter {
         person: args.person.as_deref().map(|person| person_of(reader, person)).transpose()?,
         folder: args.folder,

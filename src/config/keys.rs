@@ -13,7 +13,8 @@ pub struct Keys {
 
 pub const TOP: Keys = Keys { table: "", known: &["archive", "people", "profile"], later: &[] };
 
-pub const ARCHIVE: Keys = Keys { table: "archive", known: &["path", "catalogue", "pack_size", "window"], later: &[] };
+pub const ARCHIVE: Keys =
+    Keys { table: "archive", known: &["path", "catalogue", "pack_size", "window", "index"], later: &[] };
 
 pub const PEOPLE: Keys = Keys {
     table: "people",

@@ -82,6 +82,8 @@ pub struct ArchiveSettings {
     pub pack_bytes_max: u64,
     /// Bytes in flight between gateway and archive.
     pub window_bytes: usize,
+    /// Bring the index of `search` up to date after each run.
+    pub index: bool,
 }
 
 #[derive(Clone, Debug)]

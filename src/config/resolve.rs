@@ -98,6 +98,7 @@ fn archive(table: &Table<'_, '_>, folder: &Path) -> Option<ArchiveSettings> {
         catalogue,
         pack_bytes_max: pack,
         window_bytes: usize::try_from(window).unwrap_or(usize::MAX),
+        index: table.boolean("index").unwrap_or(true),
     })
 }
 

@@ -127,12 +127,13 @@ fn addresses<'a>(addresses: impl Iterator<Item = &'a Address>) -> Value {
 }
 
 fn archive(settings: &ArchiveSettings) -> Table {
-    let ArchiveSettings { path: folder, catalogue, pack_bytes_max, window_bytes } = settings;
+    let ArchiveSettings { path: folder, catalogue, pack_bytes_max, window_bytes, index } = settings;
     Out::default()
         .put("path", path(folder))
         .put_some("catalogue", catalogue.as_deref().map(path))
         .put("pack_size", size(*pack_bytes_max))
         .put("window", size(*window_bytes as u64))
+        .put("index", *index)
         .0
 }
 

@@ -54,6 +54,7 @@ fn defaults_are_as_documented() {
     assert_eq!(settings.archive.path, file().parent().unwrap().join("mail"));
     assert_eq!((settings.archive.pack_bytes_max, settings.archive.window_bytes), (1 << 30, 8 << 20));
     assert_eq!(settings.archive.catalogue, None);
+    assert!(settings.archive.index);
     assert_eq!(settings.people.internal_domains, ["corp.example"]);
     assert_eq!(settings.policies, Policies::default());
     assert_eq!(settings.profiles[0].policies, Policies::default());

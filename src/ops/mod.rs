@@ -10,7 +10,7 @@
 //! | `demo` | the whole job on the embedded gateway |
 //! | `init` | a dialogue that ends with a configuration which was tried |
 //! | `check`, `status`, `explain`, `people`, `reconcile` | looking at the gateway's and the agent's side |
-//! | `search` | finding mail, and the index that it is found with |
+//! | `search`, `indexing` | finding mail, and the index that it is found with, brought up to date beside the agent |
 //! | `read`, `prove` | looking at the archive: list, show, export; verify, head, rebuild |
 //! | `quarantine`, `refile` | what needs a person; filing anew what is archived |
 //! | `configuration` | the settings as they were understood |
@@ -25,6 +25,7 @@ mod demo;
 mod directory;
 pub mod exit;
 mod explain;
+mod indexing;
 mod init;
 mod logging;
 mod login;

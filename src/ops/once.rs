@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::directory::{Keeper, Known};
 use super::exit::{Exit, Failure, of_cycle};
+use super::indexing;
 use super::login::{self, Closed, Entered, Gate};
 use super::output;
 use super::wiring::{self, Global, Running};
@@ -71,6 +72,14 @@ pub fn once(global: &Global, args: &Args) -> Result<Exit, Failure> {
     let done = done.transpose()?;
     let recovered = running.mended.clone();
     let finished = running.finish();
+    if done.is_some() && finished.is_ok() {
+        runtime.block_on(async {
+            tokio::select! {
+                () = indexing::catch_up(global, &settings) => {}
+                () = wiring::told_to_stop() => {}
+            }
+        });
+    }
     let Some((reports, exit)) = done else {
         finished?;
         return Err(Failure {

@@ -3,10 +3,12 @@
 
 use super::directory::{Keeper, Known};
 use super::exit::{Exit, Failure};
+use super::indexing;
 use super::once;
 use super::output;
 use super::wiring::{self, Global, Running};
 use crate::config::{ProfileSettings, Settings};
+use tokio::sync::Notify;
 
 pub fn run(global: &Global) -> Result<Exit, Failure> {
     with_a_thrifty_allocator();
@@ -22,9 +24,11 @@ pub fn run(global: &Global) -> Result<Exit, Failure> {
     let runtime = wiring::runtime()?;
     tracing::info!(profiles = settings.profiles.len(), archive = %settings.archive.path.display(), "started");
     let keeper = Keeper::default();
+    let news = Notify::new();
     let ended = runtime.block_on(async {
-        let profiles = settings.profiles.iter().map(|profile| forever(&running, &settings, &keeper, profile));
+        let profiles = settings.profiles.iter().map(|profile| forever(&running, &settings, &keeper, &news, profile));
         tokio::select! {
+            never = indexing::follow(global, &settings, &news) => match never {},
             failures = futures_util::future::select_all(profiles.map(Box::pin)) => Some(failures.0),
             () = wiring::told_to_stop() => None,
         }
@@ -58,7 +62,13 @@ fn with_a_thrifty_allocator() {
 }
 
 /// Cycles of one profile; returns only when the archive cannot go on.
-async fn forever(running: &Running, settings: &Settings, keeper: &Keeper, profile: &ProfileSettings) -> Failure {
+async fn forever(
+    running: &Running,
+    settings: &Settings,
+    keeper: &Keeper,
+    news: &Notify,
+    profile: &ProfileSettings,
+) -> Failure {
     let mut ticks = tokio::time::interval(profile.every);
     // A cycle that took longer than the interval is followed by one, not by all those that were missed.
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -104,6 +114,9 @@ async fn forever(running: &Running, settings: &Settings, keeper: &Keeper, profil
             } else {
                 tracing::error!(profile = report.name, error = output::safe(&error.what), hint, "cycle failed");
             }
+        }
+        if report.archived > 0 {
+            news.notify_one();
         }
         if let Some(error) = running.agent.archive.ended() {
             return error.into();

@@ -7,6 +7,7 @@ use super::directory;
 use super::exit::{Exit, Failure};
 use super::output;
 use super::wiring::{self, Global};
+use crate::archive::search::{self, Standing};
 use crate::archive::{Catalogue, Gateway, Head, LastRun, Layout, Reader, Totals, Volume};
 
 #[derive(Serialize)]
@@ -58,6 +59,8 @@ struct ArchiveStatus {
     head: Option<Head>,
     items: u64,
     bytes_stored: u64,
+    /// How far the index of `search` is.
+    index: Standing,
 }
 
 pub fn status(global: &Global, as_json: bool) -> Result<Exit, Failure> {
@@ -113,9 +116,10 @@ pub fn status(global: &Global, as_json: bool) -> Result<Exit, Failure> {
     let (items, stored) =
         archive.as_ref().map_or((0, 0), |archive| (archive.volume.items, archive.volume.bytes_stored));
     let path = layout.root.display().to_string();
+    let index = if archive.is_some() { search::standing(&layout)? } else { Standing::default() };
     let status = Status {
         profiles,
-        archive: ArchiveStatus { path, head, items, bytes_stored: stored },
+        archive: ArchiveStatus { path, head, items, bytes_stored: stored, index },
         directory: directory::status(&settings)?,
     };
     if as_json {
@@ -177,5 +181,9 @@ fn print(status: &Status) {
     ));
     if let Some(head) = &archive.head {
         output::line(&format!("    head {head}"));
+    }
+    if archive.index.behind > 0 {
+        let items = output::plural(archive.index.behind, "item is", "items are");
+        output::line(&format!("    index: {items} not indexed yet (`gatepost index`, or the next search)"));
     }
 }

@@ -457,9 +457,9 @@ fn by_record(stored: &StoredMessage) -> text::Content {
 ///
 /// A run leaves the note until it has ended well. Who finds one works singly and writes down what it is at. A mail at
 /// which two such runs ended is left at its record (two, because a process may be killed for other reasons).
-struct Careful {
+pub(super) struct Careful {
     path: PathBuf,
-    is_on: bool,
+    pub(super) is_on: bool,
     note: Note,
 }
 
@@ -474,7 +474,7 @@ struct Note {
 }
 
 impl Careful {
-    fn begin(layout: &Layout) -> Result<Careful> {
+    pub(super) fn begin(layout: &Layout) -> Result<Careful> {
         let path = state::folder(layout).join("unfinished.json");
         let found: Option<Note> = std::fs::read(&path).ok().and_then(|json| serde_json::from_slice(&json).ok());
         let is_on = found.is_some();

@@ -25,6 +25,8 @@ mod find;
 pub mod query;
 mod schema;
 mod state;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

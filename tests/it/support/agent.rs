@@ -78,7 +78,7 @@ impl Config {
     }
 
     pub fn text(&self) -> String {
-        format!("[archive]\npath = \"archive\"\n\n[people]\n{}\n\n{}", self.people, self.profile_text())
+        format!("[archive]\npath = \"archive\"\nindex = false\n\n[people]\n{}\n\n{}", self.people, self.profile_text())
     }
 
     /// A further profile for the same archive.

@@ -308,6 +308,7 @@ fn configuration(setup: &Setup, port: u16) -> String {
 [archive]
 path = "deep/er/archive"
 pack_size = "1MiB"
+index = false
 {catalogue}
 
 [people]

@@ -53,7 +53,7 @@ pub trait Gateway: Sized {
 /// A configuration of one deleting profile on a gateway, at this port; all bytes of the mails are believed.
 pub fn configuration(gateway: &impl Gateway, port: u16, profile: &str) -> String {
     format!(
-        "[archive]\npath = \"archive\"\n\n[people]\ninternal_domains = [\"corp.example\"]\nunknown_internal = \"create\"\n\n\
+        "[archive]\npath = \"archive\"\nindex = false\n\n[people]\ninternal_domains = [\"corp.example\"]\nunknown_internal = \"create\"\n\n\
          [[profile]]\nname = \"journal\"\n{profile}\n\n{}\n",
         gateway.table(port)
     )

@@ -37,6 +37,7 @@ mod refile;
 mod refused;
 mod restored;
 mod rooms;
+mod search;
 mod secret_store;
 mod secrets;
 mod service;

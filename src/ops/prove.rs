@@ -7,6 +7,7 @@ use serde_json::json;
 use super::exit::{Exit, Failure};
 use super::output;
 use super::wiring::{self, Global};
+use crate::archive::search;
 use crate::archive::{Damage, Head, Reader, VerifyOptions, VerifyReport};
 use crate::base::fsio::Fs;
 
@@ -43,6 +44,10 @@ pub fn verify(
         output::json(&report)?;
     } else {
         print(&report);
+    }
+    // No part of the archive, and mended without anybody: only told.
+    if let Ok(Some(why)) = Reader::open(&layout).and_then(|reader| search::damage(&layout, &reader)) {
+        output::note(&format!("the index of `search`: {}; the next run or search builds it anew", output::safe(&why)));
     }
     Ok(if !report.damaged.is_empty() {
         Exit::Damaged

@@ -135,6 +135,9 @@ fn reading() -> text::Options {
 
 /// Brings the index up to date; whoever watches sees how far it is. `None`: another process is at it.
 fn watched(layout: &Layout, options: &BuildOptions) -> Result<Option<BuildReport>, ArchiveError> {
+    // What is written here is the library's, which asks for no mode of its own.
+    #[cfg(unix)]
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let is_watched = std::io::stderr().is_terminal();
     let began = Instant::now();
     let mut shown = Instant::now();

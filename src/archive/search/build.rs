@@ -82,26 +82,27 @@ pub fn catch_up(
     let Some(lock) = Lock::take(layout)? else { return Ok(None) };
     let mut report = BuildReport::default();
     let opened = if options.rebuild { Opened::Unfit("it was asked for".into()) } else { state::open(layout, &reader)? };
+    let target = Mark::now(&reader)?;
     let (index, mark) = match opened {
+        // The head alone may be another one: commits that brought no mail.
+        Opened::Whole(_, mark) if (mark.item, mark.decoded) == (target.item, target.decoded) => {
+            return Ok(Some(report));
+        }
         Opened::Whole(index, mark) => (index, mark),
-        missing => {
-            if let Opened::Unfit(why) = missing {
-                report.rebuilt = Some(why);
-            }
-            (state::create(layout)?, Mark { item: 0, decoded: (0, 0), ..Mark::now(&reader)? })
+        Opened::Missing => (state::create(layout)?, Mark { item: 0, decoded: (0, 0), ..target.clone() }),
+        Opened::Unfit(why) => {
+            report.rebuilt = Some(why);
+            (state::create(layout)?, Mark { item: 0, decoded: (0, 0), ..target.clone() })
         }
     };
-    let target = Mark::now(&reader)?;
-    if mark == target {
-        return Ok(Some(report));
-    }
     let mut careful = Careful::begin(layout)?;
     let mut builder =
         Builder { layout, options, reader, report, fields: schema::schema().1, replaced: BTreeSet::new() };
     let done = builder.run(&index, mark, &target, &mut careful, progress);
+    // An error is told, and is no mail's doing.
+    careful.end();
     drop(lock);
     done?;
-    careful.end();
     builder.report.seconds = began.elapsed().as_secs_f64();
     Ok(Some(builder.report))
 }

@@ -55,7 +55,7 @@ pub struct Found {
 
 /// A message that fits.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Hit {
+pub struct Hit {
     message: u64,
     date: Option<i64>,
     score: Score,
@@ -80,41 +80,8 @@ impl Finder {
         Ok(Finder { searcher: reader.searcher(), fields: super::schema::schema().1 })
     }
 
-    /// Calls `visit` with each filing that fits, in the order that is asked for.
-    pub fn find(
-        &self,
-        reader: &Reader,
-        request: &Request,
-        visit: &mut dyn FnMut(Entry) -> Result<()>,
-    ) -> Result<Found> {
-        let hits = self.hits(request)?;
-        let mut found = Found { messages: hits.len() as u64, more: false };
-        let filings = Filings::of(reader, request)?;
-        let (mut skip, mut left) = (request.skip, request.limit.unwrap_or(u64::MAX));
-        for hit in hits {
-            if !filings.may_have(hit.message) {
-                continue;
-            }
-            for entry in reader.entries_of(hit.message)? {
-                let is_seen = if entry.folder == Folder::Sent { hit.seen_by_sender } else { hit.seen_by_all };
-                if !is_seen || !filings.fit(&entry) {
-                    continue;
-                }
-                if skip > 0 {
-                    skip -= 1;
-                } else if left == 0 {
-                    found.more = true;
-                    return Ok(found);
-                } else {
-                    left -= 1;
-                    visit(entry)?;
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    fn hits(&self, request: &Request) -> Result<Vec<Hit>> {
+    /// Every message that fits, in the order that is asked for.
+    pub fn hits(&self, request: &Request) -> Result<Vec<Hit>> {
         let with_hidden = self.question(&request.query.mail, true)?;
         let mut hits = self.ask(with_hidden.as_ref(), request.order)?;
         let hides = !request.envelope && asks_for_people(&request.query.mail);
@@ -268,6 +235,39 @@ impl Finder {
             }
         })
     }
+}
+
+/// Calls `visit` with each filing that fits, in the order of the hits.
+pub fn show(
+    reader: &Reader,
+    request: &Request,
+    hits: Vec<Hit>,
+    visit: &mut dyn FnMut(Entry) -> Result<()>,
+) -> Result<Found> {
+    let mut found = Found { messages: hits.len() as u64, more: false };
+    let filings = Filings::of(reader, request)?;
+    let (mut skip, mut left) = (request.skip, request.limit.unwrap_or(u64::MAX));
+    for hit in hits {
+        if !filings.may_have(hit.message) {
+            continue;
+        }
+        for entry in reader.entries_of(hit.message)? {
+            let is_seen = if entry.folder == Folder::Sent { hit.seen_by_sender } else { hit.seen_by_all };
+            if !is_seen || !filings.fit(&entry) {
+                continue;
+            }
+            if skip > 0 {
+                skip -= 1;
+            } else if left == 0 {
+                found.more = true;
+                return Ok(found);
+            } else {
+                left -= 1;
+                visit(entry)?;
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn term(term: Term) -> Box<dyn Question> {

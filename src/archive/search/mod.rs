@@ -38,7 +38,7 @@ pub use self::state::{Standing, standing};
 use self::find::Finder;
 use self::state::Opened;
 use super::Layout;
-use super::error::{ArchiveError, ErrorKind, Result};
+use super::error::Result;
 use super::read::{Entry, Reader};
 
 /// Asks the index as it stands, up to date or not. `Ok(None)`: there is none that could be asked; see [`catch_up`].
@@ -49,28 +49,27 @@ pub fn find(
     visit: &mut dyn FnMut(Entry) -> Result<()>,
 ) -> Result<Option<Found>> {
     let Opened::Whole(index, _) = state::open(layout, reader)? else { return Ok(None) };
-    let mut visited = false;
     // The library trusts its files; one that changed after it was checked may end it.
-    let found = catch_unwind(AssertUnwindSafe(|| {
-        Finder::new(&index)?.find(reader, request, &mut |entry| {
-            visited = true;
-            visit(entry)
-        })
-    }));
-    match found {
-        Ok(Ok(found)) => Ok(Some(found)),
+    let asked = catch_unwind(AssertUnwindSafe(|| Finder::new(&index)?.hits(request)));
+    match asked {
+        Ok(Ok(hits)) => Ok(Some(find::show(reader, request, hits, visit)?)),
         Ok(Err(error)) => {
-            state::distrust(layout);
-            Err(error)
-        }
-        Err(_) if !visited => {
+            tracing::warn!(%error, "the index could not be asked");
             state::distrust(layout);
             Ok(None)
         }
         Err(_) => {
             state::distrust(layout);
-            Err(ArchiveError::new(ErrorKind::Failed, "the index broke off while it was asked")
-                .hint("search again: it is built anew; the archive is not touched by this"))
+            Ok(None)
         }
     }
+}
+
+/// Why the index cannot be used, when there is one; reads all of it. [`catch_up`] builds it anew.
+pub fn damage(layout: &Layout, reader: &Reader) -> Result<Option<String>> {
+    state::distrust(layout);
+    Ok(match state::open(layout, reader)? {
+        Opened::Unfit(why) => Some(why),
+        Opened::Whole(..) | Opened::Missing => None,
+    })
 }

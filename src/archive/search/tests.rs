@@ -431,6 +431,16 @@ fn an_index_of_another_archive_or_state_is_not_believed() {
 }
 
 #[test]
+fn an_archive_without_mail_has_an_index_too() {
+    let mut archive = Archive::of(&[]);
+    assert!(archive.found("anything").is_empty());
+    assert!(archive.numbers("-anything").is_empty());
+    assert_eq!(archive.catch_up(), BuildReport::default());
+    archive.add(&some_mails()[..1]);
+    assert_eq!(archive.numbers("invoice"), [1]);
+}
+
+#[test]
 fn it_catches_up_with_what_is_new() {
     let mut archive = Archive::of(&some_mails()[..2]);
     assert_eq!(standing(&archive.layout).unwrap(), Standing { indexed: 0, behind: 2 });

@@ -7,6 +7,7 @@ pub mod credential;
 pub mod digest;
 pub mod fsio;
 pub mod owner;
+pub mod process;
 pub mod secret;
 pub mod units;
 pub mod vault;

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
+use crate::base::process::Group;
 use crate::net::clean;
 
 const TIME_MAX: Duration = Duration::from_secs(30);
@@ -230,79 +231,6 @@ fn read(pipe: Option<impl Read + Send + 'static>, bytes_max: usize) -> Receiver<
         }
     });
     receive
-}
-
-/// A program with all that it starts.
-#[cfg(unix)]
-struct Group {
-    child: std::process::Child,
-    over: bool,
-}
-
-#[cfg(unix)]
-impl Group {
-    fn spawn(mut command: Command) -> io::Result<Group> {
-        use std::os::unix::process::CommandExt as _;
-        Ok(Group { child: command.process_group(0).spawn()?, over: false })
-    }
-
-    fn output(&mut self) -> Option<std::process::ChildStdout> {
-        self.child.stdout.take()
-    }
-
-    fn complaints(&mut self) -> Option<std::process::ChildStderr> {
-        self.child.stderr.take()
-    }
-
-    fn try_wait(&mut self) -> io::Result<Option<std::process::ExitStatus>> {
-        let status = self.child.try_wait()?;
-        self.over |= status.is_some();
-        Ok(status)
-    }
-
-    /// Ends all of it. Called before the program was waited for, so that the number is still its own.
-    fn kill(&mut self) {
-        if self.over {
-            return;
-        }
-        let group = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        if let Some(group) = group {
-            // Nothing of it may be left.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-        let _ = self.child.wait();
-        self.over = true;
-    }
-}
-
-#[cfg(windows)]
-struct Group {
-    child: Box<dyn process_wrap::std::ChildWrapper>,
-}
-
-#[cfg(windows)]
-impl Group {
-    fn spawn(command: Command) -> io::Result<Group> {
-        let mut wrap = process_wrap::std::CommandWrap::from(command);
-        Ok(Group { child: wrap.wrap(process_wrap::std::JobObject).spawn()? })
-    }
-
-    fn output(&mut self) -> Option<std::process::ChildStdout> {
-        self.child.stdout().take()
-    }
-
-    fn complaints(&mut self) -> Option<std::process::ChildStderr> {
-        self.child.stderr().take()
-    }
-
-    fn try_wait(&mut self) -> io::Result<Option<std::process::ExitStatus>> {
-        self.child.try_wait()
-    }
-
-    fn kill(&mut self) {
-        // Nothing of it may be left.
-        let _ = self.child.kill();
-    }
 }
 
 #[cfg(all(test, unix))]

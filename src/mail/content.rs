@@ -20,6 +20,11 @@ pub struct Content {
     pub disposition: Option<String>,
     /// From the disposition, else from the type; as written, not decoded.
     pub filename: Option<Vec<u8>>,
+    /// Of the disposition, as those of the type: a name in pieces or with a charset (RFC 2231) is put together by who
+    /// shows it.
+    pub disposition_parameters: Vec<(String, Vec<u8>)>,
+    /// `Content-ID`, without its angle brackets.
+    pub id: Option<Vec<u8>>,
     /// A field was longer than [`FIELD_BYTES_MAX`].
     pub truncated: bool,
     /// A field occurred more than once; other readers may go by the last.
@@ -35,6 +40,8 @@ impl Content {
             encoding: Encoding::Identity,
             disposition: None,
             filename: None,
+            disposition_parameters: Vec::new(),
+            id: None,
             truncated: false,
             repeated: false,
         }
@@ -47,7 +54,7 @@ impl Content {
         let (mut typed, mut encoded) = (false, false);
         for field in super::header::fields(header) {
             // All fields of interest begin with these letters; most fields are done with here.
-            if field.name.len() < 12 || !field.name[..8].eq_ignore_ascii_case(b"content-") {
+            if field.name.len() < 10 || !field.name[..8].eq_ignore_ascii_case(b"content-") {
                 continue;
             }
             let value = &field.value[..field.value.len().min(FIELD_BYTES_MAX)];
@@ -68,9 +75,13 @@ impl Content {
             } else if field.is("content-disposition") && content.disposition.is_none() {
                 let (kind, parameters) = parameterised(value);
                 content.disposition = Some(kind);
-                content.filename = parameters.into_iter().find(|(name, _)| name == "filename").map(|(_, v)| v);
+                content.filename = parameters.iter().find(|(name, _)| name == "filename").map(|(_, v)| v.clone());
+                content.disposition_parameters = parameters;
             } else if field.is("content-disposition") {
                 content.repeated = true;
+            } else if field.is("content-id") && content.id.is_none() {
+                let id = value.trim_ascii();
+                content.id = Some(id.strip_prefix(b"<").and_then(|id| id.strip_suffix(b">")).unwrap_or(id).to_vec());
             }
         }
         if content.filename.is_none() {
@@ -172,6 +183,8 @@ mod tests {
         assert_eq!(content.encoding, Encoding::Base64);
         assert_eq!(content.disposition.as_deref(), Some("attachment"));
         assert_eq!(content.filename.as_deref(), Some(&b"in voice.pdf"[..]));
+        assert_eq!(content.disposition_parameters, [("filename".to_owned(), b"in voice.pdf".to_vec())]);
+        assert_eq!(Content::of(b"Content-Id:\r\n <a@b> \r\n", "text/plain").id.as_deref(), Some(&b"a@b"[..]));
     }
 
     #[test]

@@ -10,12 +10,14 @@
 //! | `demo` | the whole job on the embedded gateway |
 //! | `init` | a dialogue that ends with a configuration which was tried |
 //! | `check`, `status`, `explain`, `people`, `reconcile` | looking at the gateway's and the agent's side |
+//! | `import` | mail that lies in files already |
 //! | `read`, `prove` | looking at the archive: list, show, export; verify, head, rebuild |
 //! | `quarantine`, `refile` | what needs a person; filing anew what is archived |
 //! | `configuration` | the settings as they were understood |
 //! | `secret` | the sealed store of passwords beside the configuration |
+//! | `shell` | completions and manual pages |
 //! | `logging` | what is logged, and what never is |
-//! | `output` | text that is safe on a terminal, tables, JSON |
+//! | `output` | text that is safe on a terminal, tables, widths and colours, JSON |
 
 mod check;
 pub mod cli;
@@ -24,6 +26,7 @@ mod demo;
 mod directory;
 pub mod exit;
 mod explain;
+mod import;
 mod init;
 mod logging;
 mod login;
@@ -37,5 +40,6 @@ mod reconcile;
 mod refile;
 mod run;
 mod secret;
+mod shell;
 mod status;
 mod wiring;

@@ -46,19 +46,19 @@ pub fn list(global: &Global, filter: FilterArgs, as_json: bool) -> Result<Exit, 
     reader.list(&filter, &mut |entry| {
         if count == 0 {
             output::line(&format!(
-                "{:>7}  {:<16}  {:<24}  {:<5}  {:<28}  {}",
+                "{:>7}  {:<23}  {:<24}  {:<5}  {:<28}  {}",
                 "ID", "DATE", "PERSON", "IN", "FROM", "SUBJECT"
             ));
         }
         count += 1;
         output::line(&format!(
-            "{:>7}  {:<16}  {:<24}  {:<5}  {:<28}  {}",
+            "{:>7}  {:<23}  {}  {:<5}  {}  {}",
             entry.id,
             local(entry.date),
-            output::fit(&entry.person, 24),
+            output::cell(&entry.person, 24),
             entry.folder.as_str(),
-            output::fit(&entry.from, 28),
-            output::fit(&entry.subject, 60)
+            output::cell(&entry.from, 28),
+            output::fit(&entry.subject, output::rest(97, 60))
         ));
         Ok(())
     })?;
@@ -312,8 +312,5 @@ fn date(text: &str) -> Result<Timestamp, Failure> {
 }
 
 fn local(date: Option<Timestamp>) -> String {
-    date.map_or_else(
-        || "(no date)".to_owned(),
-        |date| date.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string(),
-    )
+    date.map_or_else(|| "(no date)".to_owned(), output::minute)
 }

@@ -202,7 +202,7 @@ impl<S: Source> Cycle<'_, S> {
         let result = self.pass_with(opened, epoch, list_all, &mut waiting).await;
         if result.is_err() {
             while waiting.outstanding > 0 {
-                match self.next_answer(&mut waiting).await {
+                match waiting.next(&self.agent.archive).await {
                     Ok(Some(answer)) => self.answered(answer, &mut waiting, DeletePolicy::NEVER)?,
                     Ok(None) => break,
                     // The first error is the one to tell; only the archive's end ends the waiting.
@@ -484,7 +484,7 @@ impl<S: Source> Cycle<'_, S> {
         loop {
             let answer = match waiting.answers.try_recv() {
                 Ok(answer) => Some(answer),
-                Err(_) if all && waiting.outstanding > 0 => self.next_answer(waiting).await?,
+                Err(_) if all && waiting.outstanding > 0 => waiting.next(&self.agent.archive).await?,
                 Err(_) => None,
             };
             match answer {
@@ -502,29 +502,6 @@ impl<S: Source> Cycle<'_, S> {
             self.use_receipts(waiting).await?;
         }
         Ok(())
-    }
-
-    async fn next_answer(&mut self, waiting: &mut Waiting) -> Result<Option<Committed>, CycleError> {
-        let ended = || {
-            self.agent.archive.ended().unwrap_or_else(|| ArchiveError::new(ErrorKind::Failed, "the archive has ended"))
-        };
-        let mut check = tokio::time::interval(std::time::Duration::from_millis(200));
-        loop {
-            tokio::select! {
-                answer = waiting.answers.recv() => return Ok(answer),
-                Some(error) = waiting.failures.recv() => {
-                    // It gets no other answer.
-                    waiting.outstanding -= 1;
-                    return Err(error.into());
-                }
-                _ = check.tick() => {
-                    // A writer that ended answers nobody any more.
-                    if self.agent.archive.ended().is_some() {
-                        return Err(ended().into());
-                    }
-                }
-            }
-        }
     }
 
     fn answered(&mut self, answer: Committed, waiting: &mut Waiting, policy: DeletePolicy) -> Result<(), CycleError> {
@@ -607,6 +584,8 @@ async fn take(
             agent.decoders.submit(Work {
                 seen,
                 bytes,
+                sha256: None,
+                placed: None,
                 peer: peer.to_owned(),
                 fetched: agent.clock.now(),
                 rules: rules.clone(),

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::guard::{Care, Guard};
+use super::place::Placed;
 use super::route;
 use super::rules::{self, Rules};
 use crate::archive::{
@@ -20,6 +21,7 @@ use crate::archive::{
     sha256,
 };
 use crate::base::bytes::ByteSource;
+use crate::base::digest::Digest;
 use crate::journal::{Decoded, Format, Original, Transfer};
 use crate::mail::regenerated::Regenerated;
 use crate::sources::ItemBytes;
@@ -31,6 +33,10 @@ pub const PARSER: u32 = 4;
 pub struct Work {
     pub seen: Seen,
     pub bytes: ItemBytes,
+    /// Of the bytes, where it is known already.
+    pub sha256: Option<Digest>,
+    /// It is imported, and filed as the operator says.
+    pub placed: Option<Placed>,
     pub peer: String,
     pub fetched: Timestamp,
     pub rules: Arc<Rules>,
@@ -145,17 +151,24 @@ fn serve(slot: usize, work: &Mutex<Receiver<Work>>, archive: &Handle, guard: &Gu
 }
 
 fn one(slot: usize, work: Work, archive: &Handle, guard: &Guard, encoder: &mut Encoder) -> Result<(), ArchiveError> {
-    let Work { seen, bytes, peer, fetched, rules, reply, failed: _, notes } = work;
+    let Work { seen, bytes, sha256: known, placed, peer, fetched, rules, reply, failed: _, notes } = work;
     let io = |error: std::io::Error| ArchiveError::of_io(format!("cannot read a fetched item: {error}"), &error);
     let noting =
         |error: std::io::Error| ArchiveError::of_io(format!("cannot note which item is decoded: {error}"), &error);
-    let digest = sha256(&bytes).map_err(io)?;
+    let digest = match known {
+        Some(digest) => digest,
+        None => sha256(&bytes).map_err(io)?,
+    };
     let care = guard.care(&seen);
     let beside = bytes.regenerated().cloned();
     let decoded = decode(slot, guard, care, &seen, &bytes, beside.as_ref(), &rules).map_err(noting)?;
     let (leaves, outcome) = match decoded {
         Ok(decoded) => {
-            let routing = rules.route(&decoded, rules::dated(&seen.date).unwrap_or(fetched));
+            let at = rules::dated(&seen.date).unwrap_or(fetched);
+            let routing = match &placed {
+                Some(placed) => placed.route(&decoded, &rules, at),
+                None => rules.route(&decoded, at),
+            };
             // Nobody listens any more when the cycle was cut short.
             let _ = notes.send(Note::of(&decoded, &routing));
             let outcome = match routing.excluded {
@@ -264,7 +277,6 @@ fn transfer_name(original: &Original) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::digest::Digest;
     use crate::mail::transfer::{Encoding, decode as decoded};
 
     #[test]

@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::archived::Archived;
 use super::guard::{Guard, of_item};
 use super::rules::Rules;
-use super::{Agent, decoders, route};
+use super::{Agent, decoders, place, route};
 use crate::archive::{ArchiveError, Choice, ErrorKind, Filed, Filing, PersonRecord, Provenance, Reader, StoredMessage};
 use crate::journal::{Decoded, flags};
 use crate::mail::envelope::Envelope;
@@ -61,6 +61,10 @@ pub fn plan(stored: &StoredMessage, filed: &Filed, decoded: &Decoded, rules: &Ru
     }
     if routing.excluded.is_some() {
         change.kept = filed.filings.clone();
+        return change;
+    }
+    // In whose mailbox it lay no address can tell.
+    if place::is_told(&filed.filings) {
         return change;
     }
     let same = |one: &Filing, other: &Filing| one.person == other.person && one.folder == other.folder;

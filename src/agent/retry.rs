@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::archived::Archived;
+use super::place::Placed;
 use super::refile::decode;
 use super::rules::Rules;
 use super::{Agent, route};
@@ -49,7 +50,11 @@ pub async fn retry(
             Ok(retried)
         }
         Ok(decoded) => {
-            let mut routing = rules.route(&decoded, archived.came_in());
+            let placed = archived.first.as_ref().and_then(|first| Placed::recorded(first, &rules));
+            let mut routing = match &placed {
+                Some(placed) => placed.route(&decoded, &rules, archived.came_in()),
+                None => rules.route(&decoded, archived.came_in()),
+            };
             if let Some(policy) = routing.excluded.take() {
                 // Its bytes are in the archive already, so that it is to be found there.
                 let because = format!("excluded by {policy}, and archived when it was quarantined");

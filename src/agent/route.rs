@@ -350,8 +350,14 @@ pub fn claimed(because: &str, folder: Folder) -> Option<&str> {
         Folder::Inbox => &["to ", "cc ", "bcc ", "recipient "],
     };
     let rest = words.iter().find_map(|word| because.strip_prefix(word))?;
-    let ends =
-        [", member of ", ", forwarded by ", ", forwarded to ", ", by the message's own header", ", merged from "];
+    let ends = [
+        ", member of ",
+        ", forwarded by ",
+        ", forwarded to ",
+        ", by the message's own header",
+        ", merged from ",
+        ", imported from ",
+    ];
     let end = ends.iter().filter_map(|end| rest.find(end)).min().unwrap_or(rest.len());
     let address = rest[..end].trim();
     (!address.is_empty()).then_some(address)

@@ -280,6 +280,9 @@ impl Core {
         let sha256 = item.sha256;
         let size = item.size;
         let (disposition, id, chunks) = if let Some(id) = self.catalogue.item_by_sha256(&sha256)? {
+            if let Outcome::Message { filings, people, rules, .. } = outcome {
+                self.file_as_well(&seen, id, filings, people, rules)?;
+            }
             self.seen_again(&seen, id, at)?
         } else {
             match outcome {
@@ -331,7 +334,10 @@ impl Core {
             Some(_) => Disposition::Quarantined,
             None => Disposition::AlreadyArchived,
         };
-        self.put_sighting(seen, id, disposition, at)?;
+        // Twice the same mail in one file is one sighting.
+        if !self.is_recorded(seen, id)? {
+            self.put_sighting(seen, id, disposition, at)?;
+        }
         Ok((disposition, Some(id), stored.chunks))
     }
 

@@ -21,6 +21,7 @@ mod encode;
 mod error;
 mod export;
 mod frame;
+mod imports;
 mod layout;
 mod ledger;
 mod pack;
@@ -46,6 +47,7 @@ pub use self::encode::{KnownChunks, PreparedChunk, PreparedItem, prepare, sha256
 pub use self::error::{ArchiveError, ErrorKind, Result};
 pub use self::export::{ExportOptions, ExportReport, ManifestEntry, export};
 pub use self::frame::Encoder;
+pub use self::imports::IMPORT;
 pub use self::layout::Layout;
 pub use self::ledger::{DeletePolicy, Epoch, EpochName, LastRun, Row};
 pub use self::read::{Entry, Filter, PersonInfo, Reader, Shown, ShownFiling};

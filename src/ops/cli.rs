@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use super::exit::{Exit, Failure};
 use super::wiring::Global;
 use super::{
-    check, configuration, demo, directory, explain, init, logging, once, output, people, prove, quarantine, read,
-    reconcile, refile, run, search, secret, status,
+    check, configuration, demo, directory, explain, import, init, logging, once, output, people, prove, quarantine,
+    read, reconcile, refile, run, search, secret, shell, status,
 };
 use crate::archive::search::Order;
 use crate::archive::{Folder, Head};
@@ -73,6 +73,7 @@ enum Command {
     },
     /// The agent: cycles on schedule until stopped
     Run,
+    Import(Box<import::Args>),
     /// How each profile is, and what the archive holds
     Status {
         #[arg(long)]
@@ -245,6 +246,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Completions for a shell, to be put where it looks for them
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// The manual: the program's page, or with --dir a page of each command
+    Man {
+        /// Where the pages are put
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -409,6 +421,7 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
             once::once(global, &once::Args { profile, dry_run, excluded, retry_refused, json })
         }
         Command::Run => run::run(global),
+        Command::Import(args) => import::import(global, &args),
         Command::Status { json } => status::status(global, json),
         Command::Explain { file, profile, json } => explain::explain(global, &file, profile.as_deref(), json),
         Command::People { command: None, json } => people::people(global, json),
@@ -457,5 +470,49 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
         Command::Verify { expect_head, sample, json } => prove::verify(global, expect_head, sample, json),
         Command::Head { json } => prove::head(global, json),
         Command::Rebuild { accept_loss, json } => prove::rebuild(global, accept_loss, json),
+        Command::Completions { shell } => shell::completions(shell),
+        Command::Man { dir } => shell::man(dir.as_deref()),
+    }
+}
+
+/// The command line, for what is made from it.
+pub(super) fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// They ask, serve, make something, or print what is no data.
+    const WITHOUT_JSON: [&str; 8] =
+        ["demo", "init", "run", "completions", "man", "help", "secret set", "secret remove"];
+
+    fn leaves(command: &clap::Command, name: &str, found: &mut Vec<(String, clap::Command)>) {
+        if !command.has_subcommands() || command.get_arguments().any(|argument| argument.get_id() == "json") {
+            found.push((name.to_owned(), command.clone()));
+        }
+        for sub in command.get_subcommands() {
+            leaves(sub, format!("{name} {}", sub.get_name()).trim(), found);
+        }
+    }
+
+    #[test]
+    fn every_reading_command_has_json() {
+        let mut found = Vec::new();
+        leaves(&command(), "", &mut found);
+        assert!(found.len() > 20, "{}", found.len());
+        for (name, command) in &found {
+            let has = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
+            assert_eq!(has, !WITHOUT_JSON.contains(&name.as_str()), "{name}");
+        }
+        for name in WITHOUT_JSON.iter().filter(|name| **name != "help") {
+            assert!(found.iter().any(|(found, _)| found == name), "there is no {name}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
     }
 }

@@ -86,7 +86,7 @@ pub fn explain(global: &Global, file: &Path, profile: Option<&str>, as_json: boo
     }
     say("Message-ID", decoded.summary.message_id.as_deref().unwrap_or("(none)"));
     say("Subject", &decoded.summary.subject);
-    say("Date", &decoded.summary.date.map(|date| date.to_string()).unwrap_or_default());
+    say("Date", &decoded.summary.date.map(output::time).unwrap_or_default());
     say("SHA-256", &decoded.original.sha256.to_string());
     say("Size", &format!("{} bytes", decoded.original.size));
     match &routing.excluded {

@@ -11,12 +11,14 @@
 //! | `init` | a dialogue that ends with a configuration which was tried |
 //! | `check`, `status`, `explain`, `people`, `reconcile` | looking at the gateway's and the agent's side |
 //! | `search`, `indexing` | finding mail, and the index that it is found with, brought up to date beside the agent |
+//! | `import` | mail that lies in files already |
 //! | `read`, `prove` | looking at the archive: list, show, export; verify, head, rebuild |
 //! | `quarantine`, `refile` | what needs a person; filing anew what is archived |
 //! | `configuration` | the settings as they were understood |
 //! | `secret` | the sealed store of passwords beside the configuration |
+//! | `shell` | completions and manual pages |
 //! | `logging` | what is logged, and what never is |
-//! | `output` | text that is safe on a terminal, tables, JSON |
+//! | `output` | text that is safe on a terminal, tables, widths and colours, JSON |
 
 mod check;
 pub mod cli;
@@ -25,6 +27,7 @@ mod demo;
 mod directory;
 pub mod exit;
 mod explain;
+mod import;
 mod indexing;
 mod init;
 mod logging;
@@ -40,5 +43,6 @@ mod refile;
 mod run;
 mod search;
 mod secret;
+mod shell;
 mod status;
 mod wiring;

@@ -6,6 +6,8 @@ use serde::Serialize;
 
 use super::exit::{Exit, Failure};
 
+mod terminal;
+
 /// Writes to standard output; a reader that went away (`| head`) is no error.
 pub fn line(text: &str) {
     let mut out = io::stdout().lock();
@@ -24,8 +26,16 @@ pub fn line(text: &str) {
 
 /// Writes to standard error.
 pub fn note(text: &str) {
+    let label = ["error:", "warning:"].into_iter().find(|label| text.starts_with(label));
+    let (label, rest) = text.split_at(label.map_or(0, str::len));
+    let label = terminal::painted(label, terminal::stderr_has_colours());
     // Nothing is left to tell it to when standard error is gone.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{label}{rest}");
+}
+
+/// A word that tells a state (`ok`, `warning`, `failed`, `error` …), in its colour where there are colours.
+pub fn state(word: &str) -> String {
+    terminal::painted(word, terminal::stdout_has_colours())
 }
 
 /// Replaces the terminal's last line; for long work that somebody watches.
@@ -57,6 +67,11 @@ pub fn time(at: jiff::Timestamp) -> String {
     at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
+/// The same without seconds, for lists.
+pub fn minute(at: jiff::Timestamp) -> String {
+    at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M %:z").to_string()
+}
+
 /// Neutralises control characters, escape sequences and bidirectional overrides.
 pub fn safe(text: &str) -> String {
     text.chars()
@@ -69,15 +84,26 @@ pub fn safe(text: &str) -> String {
         .collect()
 }
 
-/// `text` in at most `width` characters.
+/// `text` in at most `width` columns.
 pub fn fit(text: &str, width: usize) -> String {
     let text = safe(text);
-    if text.chars().count() <= width {
+    if terminal::width(&text) <= width {
         return text;
     }
-    let mut cut: String = text.chars().take(width.saturating_sub(1)).collect();
-    cut.push('…');
-    cut
+    format!("{}…", terminal::beginning(&text, width.saturating_sub(1)))
+}
+
+/// `text` in exactly `width` columns.
+pub fn cell(text: &str, width: usize) -> String {
+    let mut text = fit(text, width);
+    let missing = width.saturating_sub(terminal::width(&text));
+    text.extend(std::iter::repeat_n(' ', missing));
+    text
+}
+
+/// Columns that are left beside `taken`; without a terminal as many as are `usual`.
+pub fn rest(taken: usize, usual: usize) -> usize {
+    terminal::columns().map_or(usual, |columns| columns.saturating_sub(taken).max(10))
 }
 
 /// `1.2 MiB`.
@@ -90,24 +116,22 @@ pub fn plural(count: u64, one: &str, many: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
 }
 
-/// Columns as wide as what is in them; the last one is not padded.
+/// Columns as wide as what is in them, and no wider together than the terminal; the last one is not padded.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let mut widths: Vec<usize> = head.iter().map(|title| title.chars().count()).collect();
+    table_in(head, rows, terminal::columns())
+}
+
+fn table_in(head: &[&str], rows: &[Vec<String>], columns: Option<usize>) -> String {
+    let mut widths: Vec<usize> = head.iter().map(|title| terminal::width(title)).collect();
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+        for (width, text) in widths.iter_mut().zip(row) {
+            *width = (*width).max(terminal::width(text));
         }
     }
+    let widths = terminal::fitted(widths, columns);
     let render = |cells: Vec<&str>| {
-        let mut out = String::new();
-        for (at, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-            out.push_str(cell);
-            if at + 1 < cells.len() {
-                let pad = width.saturating_sub(cell.chars().count()) + 2;
-                out.extend(std::iter::repeat_n(' ', pad));
-            }
-        }
-        out.trim_end().to_owned()
+        let cells: Vec<String> = cells.iter().zip(&widths).map(|(text, width)| cell(text, *width)).collect();
+        cells.join("  ").trim_end().to_owned()
     };
     let mut lines = vec![render(head.to_vec())];
     lines.extend(rows.iter().map(|row| render(row.iter().map(String::as_str).collect())));
@@ -122,5 +146,21 @@ mod tests {
     fn mail_cannot_drive_the_terminal() {
         assert_eq!(safe("a\x1b[2Jb\u{202e}c\r\nd"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}\u{fffd}d");
         assert_eq!(fit("abcdef", 4), "abc…");
+    }
+
+    #[test]
+    fn texts_fit_by_columns() {
+        assert_eq!((fit("日本語", 6), fit("日本語", 5)), ("日本語".into(), "日本…".into()));
+        assert_eq!((cell("日本", 6), cell("日本語語", 6)), ("日本  ".into(), "日本… ".into()));
+    }
+
+    #[test]
+    fn a_table_is_no_wider_than_the_terminal() {
+        let rows = [vec!["日本".to_owned(), "x".repeat(100)], vec!["anna".to_owned(), "short".to_owned()]];
+        let wide = table_in(&["WHO", "WHAT"], &rows, None);
+        assert_eq!(wide, format!("WHO   WHAT\n日本  {}\nanna  short", "x".repeat(100)));
+        let narrow = table_in(&["WHO", "WHAT"], &rows, Some(40));
+        assert!(narrow.lines().all(|line| terminal::width(line) <= 40), "{narrow}");
+        assert!(narrow.contains("xxx…"), "{narrow}");
     }
 }

@@ -101,7 +101,8 @@ fn print(report: &VerifyReport) {
 }
 
 fn print_damage(damage: &Damage) {
-    output::line(&output::safe(&format!("DAMAGED pack {:06} at byte {}: {}", damage.pack, damage.offset, damage.what)));
+    let place = format!("pack {:06} at byte {}: {}", damage.pack, damage.offset, damage.what);
+    output::line(&format!("{} {}", output::state("DAMAGED"), output::safe(&place)));
     for item in &damage.items {
         output::line(&output::safe(&format!("    touches {item}")));
     }

@@ -63,21 +63,21 @@ pub fn list(global: &Global, as_json: bool) -> Result<Exit, Failure> {
             let item = entry.what.item.map_or_else(|| "—".to_owned(), |item| item.to_string());
             let gateway = match (entry.on_gateway, entry.deleted_after, entry.what.item) {
                 (false, _, _) => format!("gone ({})", entry.what.gone.as_deref().unwrap_or_default()),
-                (true, Some(after), _) => format!("there until {}", after.strftime("%Y-%m-%d %H:%M UTC")),
+                (true, Some(after), _) => format!("there until {}", output::minute(after)),
                 (true, None, _) => "there".to_owned(),
             };
             vec![
                 item,
                 entry.what.disposition.as_str().to_owned(),
-                entry.what.at.strftime("%Y-%m-%d %H:%M").to_string(),
+                output::minute(entry.what.at),
                 output::bytes(entry.what.size),
                 output::safe(&format!("{} {}", entry.what.folder, entry.what.native_id)),
                 gateway,
-                output::fit(&entry.what.reason, 80),
+                output::safe(&entry.what.reason),
             ]
         })
         .collect();
-    let head = ["ITEM", "STATE", "SINCE (UTC)", "SIZE", "FOLDER AND ID", "ON THE GATEWAY", "WHY"];
+    let head = ["ITEM", "STATE", "SINCE", "SIZE", "FOLDER AND ID", "ON THE GATEWAY", "WHY"];
     output::line(&output::table(&head, &rows));
     output::line("");
     output::line(
@@ -122,7 +122,7 @@ pub fn show(global: &Global, item: u64, raw: bool, as_json: bool) -> Result<Exit
     }
     say("Size", &format!("{} bytes", record.size));
     say("SHA-256", &record.sha256.to_string());
-    say("Fetched", &format!("{} from {} by {}", record.fetched, record.peer, record.program));
+    say("Fetched", &format!("{} from {} by {}", output::time(record.fetched), record.peer, record.program));
     for one in &sightings {
         let gone = one.gone.as_deref().map_or_else(|| "on the gateway".to_owned(), |gone| format!("gone: {gone}"));
         say(

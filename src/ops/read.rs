@@ -59,19 +59,19 @@ pub fn list(global: &Global, filter: FilterArgs, as_json: bool) -> Result<Exit, 
 
 /// The titles of what [`print_entry`] prints.
 pub fn print_head() {
-    output::line(&format!("{:>7}  {:<16}  {:<24}  {:<5}  {:<28}  {}", "ID", "DATE", "PERSON", "IN", "FROM", "SUBJECT"));
+    output::line(&format!("{:>7}  {:<23}  {:<24}  {:<5}  {:<28}  {}", "ID", "DATE", "PERSON", "IN", "FROM", "SUBJECT"));
 }
 
 /// A line of a list of messages.
 pub fn print_entry(entry: &Entry) {
     output::line(&format!(
-        "{:>7}  {:<16}  {:<24}  {:<5}  {:<28}  {}",
+        "{:>7}  {:<23}  {}  {:<5}  {}  {}",
         entry.id,
         local(entry.date),
-        output::fit(&entry.person, 24),
+        output::cell(&entry.person, 24),
         entry.folder.as_str(),
-        output::fit(&entry.from, 28),
-        output::fit(&entry.subject, 60)
+        output::cell(&entry.from, 28),
+        output::fit(&entry.subject, output::rest(97, 60))
     ));
 }
 
@@ -319,8 +319,5 @@ fn date(text: &str) -> Result<Timestamp, Failure> {
 }
 
 fn local(date: Option<Timestamp>) -> String {
-    date.map_or_else(
-        || "(no date)".to_owned(),
-        |date| date.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string(),
-    )
+    date.map_or_else(|| "(no date)".to_owned(), output::minute)
 }

@@ -51,13 +51,8 @@ pub fn list(global: &Global, as_json: bool) -> Result<Exit, Failure> {
         output::line(&format!("there are no secrets in {folder}; `gatepost secret set NAME` adds one"));
         return Ok(Exit::Ok);
     }
-    let rows: Vec<Vec<String>> = entries
-        .iter()
-        .map(|entry| {
-            let set = entry.set.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string();
-            vec![entry.name.clone(), set]
-        })
-        .collect();
+    let rows: Vec<Vec<String>> =
+        entries.iter().map(|entry| vec![entry.name.clone(), output::minute(entry.set)]).collect();
     output::line(&output::table(&["NAME", "SET"], &rows));
     Ok(Exit::Ok)
 }

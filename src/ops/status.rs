@@ -151,7 +151,7 @@ fn print(status: &Status) {
         None => "never".to_owned(),
     };
     for profile in &status.profiles {
-        output::line(&format!("{}: {}", profile.name, profile.state));
+        output::line(&format!("{}: {}", profile.name, output::state(profile.state)));
         output::line(&format!("    last run      {}", time(profile.last_run)));
         output::line(&format!("    last success  {}", time(profile.last_success)));
         if profile.backlog > 0 {
@@ -162,10 +162,10 @@ fn print(status: &Status) {
             profile.archived_total, profile.deleted_total
         ));
         if let Some(error) = &profile.error {
-            output::line(&format!("    error         {}", output::safe(error)));
+            output::line(&format!("    {}         {}", output::state("error"), output::safe(error)));
         }
         for warning in &profile.warnings {
-            output::line(&format!("    warning       {warning}"));
+            output::line(&format!("    {}       {warning}", output::state("warning")));
         }
     }
     if let Some(directory) = &status.directory {

@@ -10,7 +10,7 @@ use crate::agent::logins::Asked;
 use crate::agent::policies::Policies;
 use crate::agent::rules::Rules;
 use crate::agent::{Agent, Profile};
-use crate::archive::{Catalogue, Layout, Limits, OpenOptions, Provenance, Writer};
+use crate::archive::{Catalogue, IMPORT, Layout, Limits, OpenOptions, Provenance, Writer};
 use crate::base::address::Address;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::fsio::Fs;
@@ -96,6 +96,16 @@ pub fn user() -> String {
     std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_else(|_| "?".into())
 }
 
+/// This machine's name, for the archive's records.
+pub fn machine() -> String {
+    let named = |text: String| Some(text.trim().to_owned()).filter(|name| !name.is_empty());
+    let told = std::env::var("COMPUTERNAME").ok().and_then(named);
+    let kernel = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok().and_then(named);
+    told.or_else(kernel)
+        .or_else(|| std::env::var("HOSTNAME").ok().and_then(named))
+        .unwrap_or_else(|| "localhost".into())
+}
+
 /// The rules by which archived items are judged anew: those of the profile that brought each, and for what no
 /// profile brings any more, those of `[people]`.
 pub fn rules_of(settings: &Settings, people: &Arc<People>) -> impl Fn(Option<&Provenance>) -> Arc<Rules> + use<> {
@@ -112,7 +122,7 @@ pub fn rules_of(settings: &Settings, people: &Arc<People>) -> impl Fn(Option<&Pr
         })
         .collect();
     move |from| {
-        let Some(from) = from else { return default.clone() };
+        let Some(from) = from.filter(|from| from.kind != IMPORT) else { return default.clone() };
         let mut fit = profiles.iter().filter(|(host, login, _, _)| *host == from.host && *login == from.login);
         // Of two profiles on one account it is the one that polls the folder.
         let polls = fit.clone().find(|(_, _, folders, _)| folders.contains(&from.folder));

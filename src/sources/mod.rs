@@ -15,6 +15,7 @@
 mod any;
 pub mod ews;
 mod failure;
+pub mod files;
 pub mod imap;
 mod login;
 pub mod pop3;

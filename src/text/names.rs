@@ -191,10 +191,15 @@ impl Words {
             "application/pdf" | "application/x-pdf" => Some(Words::Pdf),
             "message/rfc822" | "message/global" => Some(Words::Mail),
             "application/ms-tnef" | "application/vnd.ms-tnef" => Some(Words::Tnef),
-            "application/json" | "application/xml" | "application/csv" | "application/x-yaml" | "application/yaml"
-            | "application/javascript" | "application/x-javascript" | "application/sql" | "application/x-sh" => {
-                Some(Words::Plain)
-            }
+            "application/json"
+            | "application/xml"
+            | "application/csv"
+            | "application/x-yaml"
+            | "application/yaml"
+            | "application/javascript"
+            | "application/x-javascript"
+            | "application/sql"
+            | "application/x-sh" => Some(Words::Plain),
             "text/plain" | "application/octet-stream" | "application/zip" | "application/x-zip-compressed" => None,
             kind if kind.starts_with("application/vnd.openxmlformats-officedocument.")
                 || kind.starts_with("application/vnd.oasis.opendocument.")
@@ -219,8 +224,8 @@ impl Words {
         }
         let (_, ending) = name.rsplit_once('.')?;
         Some(match ending.trim_end().to_ascii_lowercase().as_str() {
-            "txt" | "text" | "log" | "md" | "csv" | "tsv" | "json" | "xml" | "yaml" | "yml" | "toml" | "ini" | "cfg"
-            | "conf" | "sql" | "asc" | "tex" | "srt" | "diff" | "patch" | "properties" => Words::Plain,
+            "txt" | "text" | "log" | "md" | "csv" | "tsv" | "json" | "xml" | "yaml" | "yml" | "toml" | "ini"
+            | "cfg" | "conf" | "sql" | "asc" | "tex" | "srt" | "diff" | "patch" | "properties" => Words::Plain,
             "html" | "htm" | "xhtml" => Words::Html,
             "ics" | "vcs" | "vcf" => Words::Properties,
             "rtf" => Words::Rich,

@@ -2,6 +2,7 @@
 
 mod budget;
 mod cli_errors;
+mod comfort;
 mod connections;
 mod contract;
 mod crash_loop;
@@ -16,6 +17,7 @@ mod fault_io;
 mod gmail;
 mod hostile;
 mod imap_dovecot;
+mod import;
 #[cfg(unix)]
 mod init;
 mod journal_corpus;

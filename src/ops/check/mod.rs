@@ -113,6 +113,7 @@ pub(super) fn print(finding: &Finding) {
         Level::Warning => "warning",
         Level::Failed => "failed ",
     };
+    let level = output::state(level);
     output::line(&format!("  {level}  {}: {}", output::safe(&finding.what), output::safe(&finding.said)));
     if let Some(hint) = &finding.hint {
         output::line(&format!("           hint: {}", output::safe(hint)));

@@ -25,7 +25,7 @@ mod folder;
 mod folders;
 mod gmail;
 mod listing;
-mod names;
+pub(super) mod names;
 mod notes;
 pub mod options;
 mod sets;

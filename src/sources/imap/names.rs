@@ -40,7 +40,7 @@ fn flush(pending: &mut Vec<u8>, out: &mut String) {
 }
 
 /// A name from the server for people to read; what is not modified UTF-7 is shown as it is.
-pub(super) fn decode_folder(name: &str) -> String {
+pub(in crate::sources) fn decode_folder(name: &str) -> String {
     decode(name).unwrap_or_else(|| name.to_owned())
 }
 

@@ -84,7 +84,7 @@ impl Finder {
     pub fn hits(&self, request: &Request) -> Result<Vec<Hit>> {
         let with_hidden = self.question(&request.query.mail, true)?;
         let mut hits = self.ask(with_hidden.as_ref(), request.order)?;
-        let hides = !request.envelope && asks_for_people(&request.query.mail);
+        let hides = !request.envelope && self.asks_for_hidden(&request.query.mail)?;
         if !hides {
             for hit in &mut hits {
                 (hit.seen_by_all, hit.seen_by_sender) = (true, true);
@@ -120,6 +120,30 @@ impl Finder {
             }
         }
         Ok(hits)
+    }
+
+    /// Whether what the header hides could make a difference: most words are nobody's name.
+    fn asks_for_hidden(&self, nodes: &[Node]) -> Result<bool> {
+        let mut asked = Vec::new();
+        for node in nodes {
+            node.leaves(&mut |leaf| {
+                if let Leaf::Words { place: Place::Anywhere | Place::To | Place::Bcc, words, prefix } = leaf {
+                    asked.push((words, *prefix));
+                }
+            });
+        }
+        for (words, prefix) in asked {
+            let whole = if prefix { &words[..words.len() - 1] } else { &words[..] };
+            let mut all = true;
+            for word in whole {
+                let term = Term::from_field_text(self.fields.hidden, word);
+                all = all && self.searcher.doc_freq(&term).map_err(failed)? > 0;
+            }
+            if all {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn ask(&self, question: &dyn Question, order: Order) -> Result<Vec<Hit>> {
@@ -277,17 +301,6 @@ fn term(term: Term) -> Box<dyn Question> {
 fn range_of(from: Term, to: Option<Term>) -> Box<dyn Question> {
     use std::ops::Bound::{Excluded, Included, Unbounded};
     Box::new(RangeQuery::new(Included(from), to.map_or(Unbounded, Excluded)))
-}
-
-/// Whether hidden recipients could make a difference.
-fn asks_for_people(nodes: &[Node]) -> bool {
-    let mut asks = false;
-    for node in nodes {
-        node.leaves(&mut |leaf| {
-            asks |= matches!(leaf, Leaf::Words { place: Place::Anywhere | Place::To | Place::Bcc, .. });
-        });
-    }
-    asks
 }
 
 /// Which filings are shown.

@@ -21,6 +21,7 @@ mod encode;
 mod error;
 mod export;
 mod frame;
+mod history;
 mod layout;
 mod ledger;
 mod pack;
@@ -45,6 +46,7 @@ pub use self::encode::{KnownChunks, PreparedChunk, PreparedItem, prepare, sha256
 pub use self::error::{ArchiveError, ErrorKind, Result};
 pub use self::export::{ExportOptions, ExportReport, ManifestEntry, export};
 pub use self::frame::Encoder;
+pub use self::history::{AtGateway, Happened, Happening, History};
 pub use self::layout::Layout;
 pub use self::ledger::{DeletePolicy, Epoch, EpochName, LastRun, Row};
 pub use self::read::{Entry, Filter, PersonInfo, Reader, Shown, ShownFiling};

@@ -10,7 +10,8 @@
 //! | `demo` | the whole job on the embedded gateway |
 //! | `init` | a dialogue that ends with a configuration which was tried |
 //! | `check`, `status`, `explain`, `people`, `reconcile` | looking at the gateway's and the agent's side |
-//! | `read`, `prove` | looking at the archive: list, show, export; verify, head, rebuild |
+//! | `read`, `show`, `prove` | looking at the archive: list, export; one message; verify, head, rebuild |
+//! | `extract_pdf` | the process that reads one PDF |
 //! | `quarantine`, `refile` | what needs a person; filing anew what is archived |
 //! | `configuration` | the settings as they were understood |
 //! | `secret` | the sealed store of passwords beside the configuration |
@@ -24,6 +25,7 @@ mod demo;
 mod directory;
 pub mod exit;
 mod explain;
+mod extract_pdf;
 mod init;
 mod logging;
 mod login;
@@ -37,5 +39,6 @@ mod reconcile;
 mod refile;
 mod run;
 mod secret;
+mod show;
 mod status;
 mod wiring;

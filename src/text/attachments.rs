@@ -218,7 +218,9 @@ impl Listing {
                 out.write_all(&buffer)?;
             }
             Source::Message(index) => {
-                each_piece(mail, structure.parts[*index].body.clone(), &mut |piece| out.write_all(piece).map(|()| true))?;
+                each_piece(mail, structure.parts[*index].body.clone(), &mut |piece| {
+                    out.write_all(piece).map(|()| true)
+                })?;
             }
             Source::Inside(opened, range) => out.write_all(&self.opened[*opened][range.clone()])?,
         }
@@ -435,9 +437,7 @@ fn words_in(
     Ok(match found.words {
         Words::Plain if plain::is_binary(bytes, found.charset.as_deref()) => Err("it is no text"),
         Words::Plain => Ok(bounded(super::lines(transfer::to_utf8(head, found.charset.as_deref())))),
-        Words::Properties => {
-            Ok(bounded(plain::properties(&transfer::to_utf8(head, found.charset.as_deref()))))
-        }
+        Words::Properties => Ok(bounded(plain::properties(&transfer::to_utf8(head, found.charset.as_deref())))),
         Words::Html => {
             let charset = found.charset.clone().or_else(|| html::declared_charset(head));
             let (text, cut) = html::reduce(&transfer::to_utf8(head, charset.as_deref()), text_max);

@@ -133,7 +133,8 @@ mod tests {
     fn names_are_sorted_and_found() {
         assert!(NAMES.is_sorted_by(|a, b| a.0 < b.0) && UNENDED.is_sorted_by(|a, b| a < b));
         assert!(NAMES.iter().all(|(name, _)| name.len() <= NAME_MAX));
-        for (name, character) in [("euro", '€'), ("Auml", 'Ä'), ("hellip", '…'), ("scaron", 'š'), ("apos", '\'')] {
+        for (name, character) in [("euro", '€'), ("Auml", 'Ä'), ("hellip", '…'), ("scaron", 'š'), ("apos", '\'')]
+        {
             assert_eq!(named(name), Some(character));
         }
         assert_eq!(named("nothing"), None);

@@ -11,30 +11,8 @@ use super::entities;
 
 /// Elements whose edges end a line, and those that also leave a line empty.
 const LINES: [&str; 24] = [
-    "address",
-    "article",
-    "aside",
-    "body",
-    "caption",
-    "center",
-    "dd",
-    "div",
-    "dt",
-    "fieldset",
-    "figure",
-    "footer",
-    "form",
-    "header",
-    "html",
-    "legend",
-    "li",
-    "main",
-    "nav",
-    "option",
-    "section",
-    "tbody",
-    "title",
-    "tr",
+    "address", "article", "aside", "body", "caption", "center", "dd", "div", "dt", "fieldset", "figure", "footer",
+    "form", "header", "html", "legend", "li", "main", "nav", "option", "section", "tbody", "title", "tr",
 ];
 const PARAGRAPHS: [&str; 14] =
     ["blockquote", "dl", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "ol", "p", "pre", "table", "ul"];
@@ -187,7 +165,8 @@ impl<'a> Tag<'a> {
                 at += bytes[at..].iter().position(|byte| byte.is_ascii_whitespace() || *byte == b'>')?;
             }
         }
-        let tag = Tag { closes, name: &inside[..name_end], attributes: &inside[name_end..at], after: &inside[at + 1..] };
+        let tag =
+            Tag { closes, name: &inside[..name_end], attributes: &inside[name_end..at], after: &inside[at + 1..] };
         Some(tag)
     }
 
@@ -345,7 +324,8 @@ fn numbered(code: u32) -> char {
 /// The charset that a `<meta>` near the start of the HTML names.
 pub fn declared_charset(html: &[u8]) -> Option<String> {
     let head = &html[..html.len().min(4096)];
-    let at = memchr_iter(b'=', head).find(|&at| head[..at].trim_ascii_end().to_ascii_lowercase().ends_with(b"charset"))?;
+    let at =
+        memchr_iter(b'=', head).find(|&at| head[..at].trim_ascii_end().to_ascii_lowercase().ends_with(b"charset"))?;
     let value = head[at + 1..].trim_ascii_start();
     let value = value.strip_prefix(b"\"").or_else(|| value.strip_prefix(b"'")).unwrap_or(value);
     let end = value.iter().position(|byte| !byte.is_ascii_alphanumeric() && !b"-_:.".contains(byte))?;
@@ -368,7 +348,8 @@ mod tests {
                     Frau <b>M&uuml;</b>ller</p><script>if (a < b) alert('</p>')</script><div>1 &lt; 2 &amp; 3 &euro;\
                     </div><!-- no --><ul><li>eins<li>zwei</ul><table><tr><td>a</td><td>b</td></tr><tr><th>c</table>\
                     <pre>x\n  y</pre>end<br>of<br><br><br><br>it";
-        let seen = "Angebot\nGuten Tag, Frau Müller\n\n1 < 2 & 3 €\n\neins\nzwei\n\na b\nc\n\nx\n  y\n\nend\nof\n\nit";
+        let seen =
+            "Angebot\n\nGuten Tag, Frau Müller\n\n1 < 2 & 3 €\n\neins\nzwei\n\na b\nc\n\nx\n  y\n\nend\nof\n\nit";
         assert_eq!(text(html), seen);
     }
 
@@ -385,7 +366,10 @@ mod tests {
 
     #[test]
     fn references() {
-        assert_eq!(text("&eacute &notit; &AMP;&#65;&#x42&#150;&#0;&unknown; &;&#;&#x; &copy2"), "é ¬it; &AB–\u{fffd}&unknown; &;&#;&#x; ©2");
+        assert_eq!(
+            text("&eacute &notit; &AMP;&#65;&#x42&#150;&#0;&unknown; &;&#;&#x; &copy2"),
+            "é ¬it; &AB–\u{fffd}&unknown; &;&#;&#x; ©2"
+        );
         assert_eq!(text("a&#10;b&#27;c&NewLine;"), "a b c&NewLine;");
         assert_eq!(text("&#99999999999999999999999; &#xd800;"), "&#99999999999999999999999; \u{fffd}");
     }
@@ -411,9 +395,33 @@ mod tests {
     #[test]
     fn hostile_html_takes_no_time() {
         for piece in [
-            "<", "<b", "</", "<!--", "<!", "<style>", "<xml>", "</style", "&", "&#1", "&lt", "<a b=\"", "<a b='x' ",
-            "<a =", "<div>", "<pre>", "<!-- -- ", "--", "\0", "<img alt=", "<td>", "<br>", " ", "<a b=c", "&nbsp;",
-            "<style></styl", "<xml></xm",
+            "<",
+            "<b",
+            "</",
+            "<!--",
+            "<!",
+            "<style>",
+            "<xml>",
+            "</style",
+            "&",
+            "&#1",
+            "&lt",
+            "<a b=\"",
+            "<a b='x' ",
+            "<a =",
+            "<div>",
+            "<pre>",
+            "<!-- -- ",
+            "--",
+            "\0",
+            "<img alt=",
+            "<td>",
+            "<br>",
+            " ",
+            "<a b=c",
+            "&nbsp;",
+            "<style></styl",
+            "<xml></xm",
         ] {
             let html = piece.repeat((4 << 20) / piece.len());
             let (text, _) = reduce(&html, 1 << 20);

@@ -37,7 +37,8 @@ pub fn read(bytes: &[u8], text_max: usize, work_left: &mut u64) -> Outcome {
     let mut zip = ZipArchive::new(Cursor::new(bytes)).map_err(|_| "it is damaged")?;
     let names: Vec<String> = zip.file_names().map(|name| name.unwrap_or_default().into_owned()).collect();
     let has = |name: &str| names.iter().any(|found| found == name);
-    let mut file = File { text: String::new(), text_max, left: FILE_BYTES_MAX.min(*work_left), spent: 0, is_cut: false };
+    let mut file =
+        File { text: String::new(), text_max, left: FILE_BYTES_MAX.min(*work_left), spent: 0, is_cut: false };
     let done = if has("word/document.xml") {
         let others = ["word/header", "word/footer", "word/footnotes", "word/endnotes", "word/comments"];
         file.entries(&mut zip, &names, &["word/document.xml"], &mut Document::default())
@@ -134,10 +135,11 @@ impl File {
         })?;
         let bytes_max = ENTRY_BYTES_MAX.min(self.left);
         let mut counted = Counted { inner: entry, left: bytes_max, is_over: false };
-        let read = elements(&mut BufReader::with_capacity(16 * 1024, &mut counted), reader, &mut self.text, self.text_max);
+        let read =
+            elements(&mut BufReader::with_capacity(16 * 1024, &mut counted), reader, &mut self.text, self.text_max);
         let used = bytes_max - counted.left;
         (self.left, self.spent) = (self.left - used, self.spent + used);
-        if !self.text.is_empty() && !self.text.ends_with('\n') {
+        if !self.text.is_empty() && !self.text.ends_with('\n') && self.text.len() < self.text_max {
             self.text.push('\n');
         }
         if counted.is_over {

@@ -54,7 +54,8 @@ pub fn read(program: &Path, pdf: &[u8], text_max: usize, time_left: &mut Duratio
         return Err("the PDFs of this mail took too long");
     }
     let start = Instant::now();
-    let (text, ended) = run(program, pdf, text_max, TIME_MAX.min(*time_left)).map_err(|_| "it could not be read here")?;
+    let (text, ended) =
+        run(program, pdf, text_max, TIME_MAX.min(*time_left)).map_err(|_| "it could not be read here")?;
     *time_left = time_left.saturating_sub(start.elapsed());
     let text = tidy(&text, text_max);
     match ended {

@@ -482,7 +482,20 @@ pub mod tests {
 
     #[test]
     fn hostile_rich_text_takes_no_time() {
-        for piece in ["{", "}", "\\", "\\'", "\\u1", "{\\*\\x ", "\\f1 ", "{\\fonttbl\\f1\\fcharset128 ", "\\bin99999 ", "\\uc9\\u9 ", "\\par", "x"] {
+        for piece in [
+            "{",
+            "}",
+            "\\",
+            "\\'",
+            "\\u1",
+            "{\\*\\x ",
+            "\\f1 ",
+            "{\\fonttbl\\f1\\fcharset128 ",
+            "\\bin99999 ",
+            "\\uc9\\u9 ",
+            "\\par",
+            "x",
+        ] {
             let rtf = format!("{{\\rtf1 {}", piece.repeat((4 << 20) / piece.len()));
             let (text, _) = reduce(rtf.as_bytes(), 1 << 20);
             assert!(text.len() <= 1 << 20, "{piece}");

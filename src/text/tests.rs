@@ -46,9 +46,10 @@ fn the_words_of_the_header() {
     assert_eq!((content.cc[0].as_str(), content.bcc[0].as_str()), ("c@corp.example", "e@corp.example"));
     assert_eq!(content.reply_to, ["f@corp.example"]);
     assert_eq!(content.body, "text\n");
-    let many = format!("To: {}\n\n", "a@corp.example, ".repeat(20_000));
+    let many: String = (0..20_000).map(|n| format!("a{n}@corp.example, ")).collect();
+    let many = format!("To: {many}\n\n");
     let content = of(&many);
-    assert!(content.to.len() <= NAMES_MAX && content.is_cut);
+    assert!(content.to.len() == NAMES_MAX && content.is_cut);
 }
 
 #[test]
@@ -82,13 +83,17 @@ fn alternatives_related_and_mixed() {
     let [pic, csv] = &content.attachments[..] else { panic!("{:?}", content.attachments) };
     assert!(pic.is_inline && pic.number == 1 && pic.name == "pic.png" && pic.size == 3 && pic.text == Reading::None);
     assert!(!csv.is_inline && csv.number == 2 && csv.size == 9 && csv.text == Reading::Text("eins;zwei".into()));
-    let plain_only = multipart("alternative", "a", &["\nthe same words", "Content-Type: text/html\n\n<b>the</b> same words"]);
+    let plain_only =
+        multipart("alternative", "a", &["\nthe same words", "Content-Type: text/html\n\n<b>the</b> same words"]);
     assert_eq!(of(&plain_only).body, "the same words\n");
 }
 
 #[test]
 fn attached_messages() {
-    let inner = format!("{HEADER}{}", multipart("mixed", "i", &["\ninner text", &attached("text/plain", "i.txt", b"inner file")]));
+    let inner = format!(
+        "{HEADER}{}",
+        multipart("mixed", "i", &["\ninner text", &attached("text/plain", "i.txt", b"inner file")])
+    );
     let mail = multipart("mixed", "m", &["\nouter text", &format!("Content-Type: message/rfc822\n\n{inner}")]);
     let mail = mail.replace('\n', "\r\n").into_bytes();
     let content = read_all(&mail);
@@ -101,7 +106,7 @@ fn attached_messages() {
     assert_eq!((message.name.as_str(), message.kind.as_str()), ("Zähler.eml", "message/rfc822"));
     assert_eq!(file.text, Reading::Text("inner file".into()));
     let eml = saved(&mail, 1).unwrap();
-    assert_eq!(eml, inner.trim_end().replace('\n', "\r\n").into_bytes());
+    assert_eq!(eml, inner.replace('\n', "\r\n").into_bytes());
     assert_eq!(eml.len() as u64, message.size);
     assert_eq!(saved(&mail, 2).unwrap(), b"inner file");
     assert!(saved(&mail, 3).is_none() && saved(&mail, 0).is_none());
@@ -123,7 +128,7 @@ fn mails_in_mails_end_at_a_depth() {
     assert!(!text.contains("innermost"));
     let deep = "Content-Type: message/rfc822\n\n".repeat(5000) + "Subject: x\n\ninnermost";
     let content = of(&deep);
-    assert!(content.is_cut && content.attachments.len() <= 64);
+    assert!(content.is_cut && content.attachments.len() <= 65);
 }
 
 #[test]
@@ -132,7 +137,11 @@ fn tnef_in_its_place() {
     let mail = multipart(
         "mixed",
         "m",
-        &["\nThe plän of the\nquarter", &attached("application/ms-tnef", "winmail.dat", &tnef), &attached("text/plain", "after.txt", b"after")],
+        &[
+            "\nThe plän of the\nquarter",
+            &attached("application/ms-tnef", "winmail.dat", &tnef),
+            &attached("text/plain", "after.txt", b"after"),
+        ],
     );
     let mail = mail.replace("plän", "pl\u{e4}n").replace('\n', "\r\n").into_bytes();
     let content = read_all(&mail);
@@ -257,9 +266,12 @@ fn a_mail_in_a_file_is_read_in_windows() {
 fn hostile_mails_are_found_by_their_subject() {
     let subject = "Subject: found all the same\n";
     let empties = format!("Content-Type: multipart/mixed; boundary=b\n\n{}", "--b\n\n".repeat(1_000_000));
-    let nested: String = (0..2000).map(|n| format!("Content-Type: multipart/alternative; boundary=b{n}\n\n--b{n}\n")).collect();
-    let alternatives =
-        format!("Content-Type: multipart/alternative; boundary=b\n\n{}", "--b\nContent-Type: text/html\n\n<p>x\n".repeat(9000));
+    let nested: String =
+        (0..2000).map(|n| format!("Content-Type: multipart/alternative; boundary=b{n}\n\n--b{n}\n")).collect();
+    let alternatives = format!(
+        "Content-Type: multipart/alternative; boundary=b\n\n{}",
+        "--b\nContent-Type: text/html\n\n<p>x\n".repeat(9000)
+    );
     let html = format!("Content-Type: text/html\n\n{}", "<div>".repeat(1_000_000));
     let no_end = format!("Content-Type: text/html\n\n<p title=\"{}", "x".repeat(4 << 20));
     let bad = "Content-Type: text/plain; charset=\"\x1b[2J\"; name*0*=''%zz; name*9999999999=x\n\n\x1b]0;title\x07\u{202e}text";

@@ -85,7 +85,7 @@ impl<'a> Cursor<'a> {
         let len = self.u32()? as usize;
         let range = self.take(len)?;
         // The last one may lack what fills it up.
-        self.at = self.at.next_multiple_of(4).min(self.end).max(self.at);
+        self.at = (range.start + len.next_multiple_of(4)).min(self.end);
         Some(range)
     }
 }
@@ -438,7 +438,10 @@ pub mod tests {
     fn text_and_attachments() {
         let bytes = sample();
         let tnef = read(&bytes, 1 << 20).unwrap();
-        assert_eq!((tnef.subject.as_str(), tnef.text.as_str(), tnef.is_cut), ("Subjäct", "The plän of the quarter", false));
+        assert_eq!(
+            (tnef.subject.as_str(), tnef.text.as_str(), tnef.is_cut),
+            ("Subjäct", "The plän of the quarter", false)
+        );
         let found: Vec<_> = tnef.attachments.iter().map(|one| (one.name.as_str(), &bytes[one.range.clone()])).collect();
         assert_eq!(found.len(), 4);
         assert_eq!(found[0], ("Report €.txt", &b"report data"[..]));

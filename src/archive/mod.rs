@@ -21,6 +21,7 @@ mod encode;
 mod error;
 mod export;
 mod frame;
+mod history;
 mod imports;
 mod layout;
 mod ledger;
@@ -47,6 +48,7 @@ pub use self::encode::{KnownChunks, PreparedChunk, PreparedItem, prepare, sha256
 pub use self::error::{ArchiveError, ErrorKind, Result};
 pub use self::export::{ExportOptions, ExportReport, ManifestEntry, export};
 pub use self::frame::Encoder;
+pub use self::history::{AtGateway, Happened, Happening, History};
 pub use self::imports::IMPORT;
 pub use self::layout::Layout;
 pub use self::ledger::{DeletePolicy, Epoch, EpochName, LastRun, Row};

@@ -25,7 +25,7 @@ use crate::mail::regenerated::Regenerated;
 pub struct Reader {
     pub(super) identity: Identity,
     pub(super) catalogue: Catalogue,
-    packs: RefCell<Packs>,
+    pub(super) packs: RefCell<Packs>,
     spool: std::path::PathBuf,
 }
 

@@ -8,8 +8,8 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use super::exit::{Exit, Failure};
 use super::wiring::Global;
 use super::{
-    check, configuration, demo, directory, explain, import, init, logging, once, output, people, prove, quarantine,
-    read, reconcile, refile, run, search, secret, shell, status,
+    check, configuration, demo, directory, explain, extract_pdf, import, init, logging, once, output, people, prove,
+    quarantine, read, reconcile, refile, run, search, secret, shell, show, status,
 };
 use crate::archive::search::Order;
 use crate::archive::{Folder, Head};
@@ -161,31 +161,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show one message
-    Show {
-        /// The number that `list` shows
-        id: u64,
-        /// In whose archive; decides whether Bcc is shown
-        #[arg(long, value_name = "ID")]
-        person: Option<String>,
-        /// The message's bytes as they were sent
-        #[arg(long)]
-        raw: bool,
-        /// The rights-protected message beside its clear copy, as it was sent
-        #[arg(long, conflicts_with = "item")]
-        protected: bool,
-        /// The item as the gateway held it: the journal report
-        #[arg(long, conflicts_with = "raw")]
-        item: bool,
-        /// The header that the item came in with, where the gateway keeps it beside a mail that it regenerates (EWS)
-        #[arg(long, conflicts_with_all = ["raw", "item", "protected"])]
-        headers: bool,
-        /// Who really sent and received it, Bcc included
-        #[arg(long)]
-        envelope: bool,
-        #[arg(long)]
-        json: bool,
-    },
+    /// Show one message: its text, its attachments, its history
+    Show(Box<show::Args>),
     /// Export messages as eml files with a SHA-256 manifest
     Export {
         /// A new or empty folder, or one of an earlier export
@@ -233,6 +210,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What reads a PDF in a process of its own: from standard input to standard output
+    #[command(name = crate::text::pdf::COMMAND, hide = true)]
+    ExtractPdf,
     /// The archive's head: keep it elsewhere, it proves later that nothing was changed
     Head {
         #[arg(long)]
@@ -395,6 +375,9 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
         }
     };
+    if let Command::ExtractPdf = cli.command {
+        return extract_pdf::extract_pdf();
+    }
     logging::start();
     std::panic::set_hook(Box::new(|panic| {
         // A panic in a parser of foreign bytes is caught and becomes a quarantined item; its text may hold
@@ -452,9 +435,7 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
             search::search(global, &search::Args { query: query.join(" "), filter, envelope, order, page, json })
         }
         Command::Index { rebuild, quiet, json } => search::index(global, &search::IndexArgs { rebuild, quiet, json }),
-        Command::Show { id, person, raw, protected, item, headers, envelope, json } => {
-            read::show(global, &read::ShowArgs { id, person, raw, protected, item, headers, envelope, json })
-        }
+        Command::Show(args) => show::show(global, &args),
         Command::Export { dir, out, format: Format::Eml, filter, envelope, json } => {
             // clap has seen to it that there is one of the two.
             let dir = dir.or(out).unwrap_or_default();
@@ -468,6 +449,8 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
         },
         Command::Reconcile { profile, json } => reconcile::reconcile(global, profile.as_deref(), json),
         Command::Verify { expect_head, sample, json } => prove::verify(global, expect_head, sample, json),
+        // Done before anything was opened.
+        Command::ExtractPdf => Ok(Exit::Ok),
         Command::Head { json } => prove::head(global, json),
         Command::Rebuild { accept_loss, json } => prove::rebuild(global, accept_loss, json),
         Command::Completions { shell } => shell::completions(shell),

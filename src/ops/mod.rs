@@ -12,7 +12,8 @@
 //! | `check`, `status`, `explain`, `people`, `reconcile` | looking at the gateway's and the agent's side |
 //! | `search`, `indexing` | finding mail, and the index that it is found with, brought up to date beside the agent |
 //! | `import` | mail that lies in files already |
-//! | `read`, `prove` | looking at the archive: list, show, export; verify, head, rebuild |
+//! | `read`, `show`, `prove` | looking at the archive: list, export; one message; verify, head, rebuild |
+//! | `extract_pdf` | the process that reads one PDF |
 //! | `quarantine`, `refile` | what needs a person; filing anew what is archived |
 //! | `configuration` | the settings as they were understood |
 //! | `secret` | the sealed store of passwords beside the configuration |
@@ -27,6 +28,7 @@ mod demo;
 mod directory;
 pub mod exit;
 mod explain;
+mod extract_pdf;
 mod import;
 mod indexing;
 mod init;
@@ -44,5 +46,6 @@ mod run;
 mod search;
 mod secret;
 mod shell;
+mod show;
 mod status;
 mod wiring;

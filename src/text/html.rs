@@ -348,7 +348,8 @@ mod tests {
                     Frau <b>M&uuml;</b>ller</p><script>if (a < b) alert('</p>')</script><div>1 &lt; 2 &amp; 3 &euro;\
                     </div><!-- no --><ul><li>eins<li>zwei</ul><table><tr><td>a</td><td>b</td></tr><tr><th>c</table>\
                     <pre>x\n  y</pre>end<br>of<br><br><br><br>it";
-        let seen = "Angebot\nGuten Tag, Frau Müller\n\n1 < 2 & 3 €\n\neins\nzwei\n\na b\nc\n\nx\n  y\n\nend\nof\n\nit";
+        let seen =
+            "Angebot\n\nGuten Tag, Frau Müller\n\n1 < 2 & 3 €\n\neins\nzwei\n\na b\nc\n\nx\n  y\n\nend\nof\n\nit";
         assert_eq!(text(html), seen);
     }
 

@@ -1,15 +1,18 @@
 //! Names of attachments: as the mail gives them, and made safe for a file; and what a name or a type says about how to
 //! read the words in it.
 
+use memchr::memmem;
+
 use crate::mail::content::Content;
-use crate::mail::transfer;
-use crate::mail::words;
+use crate::mail::transfer::{self, Encoding};
+use crate::mail::{encoded_words, words};
 
 /// The file name that the header of a part gives, decoded: RFC 2231 in its forms, else RFC 2047 (which RFC 2231
 /// forbids and mailers write), of the disposition first.
 pub fn of_part(content: &Content) -> Option<String> {
-    let named = named(&content.disposition_parameters, "filename").or_else(|| named(&content.parameters, "name"));
-    named.filter(|name| !name.is_empty())
+    let given =
+        |parameters: &[(String, Vec<u8>)], wanted: &str| named(parameters, wanted).filter(|name| !name.is_empty());
+    given(&content.disposition_parameters, "filename").or_else(|| given(&content.parameters, "name"))
 }
 
 pub fn has_name(content: &Content) -> bool {
@@ -40,7 +43,7 @@ fn named(parameters: &[(String, Vec<u8>)], wanted: &str) -> Option<String> {
     pieces.sort_by_key(|(number, _, _)| *number);
     pieces.dedup_by_key(|(number, _, _)| *number);
     if pieces.first().is_none_or(|(number, _, _)| *number != 0) {
-        return plain.map(|value| words::text(value));
+        return plain.map(|value| encoded_text(value));
     }
     let mut bytes = Vec::new();
     let mut charset = None;
@@ -59,9 +62,29 @@ fn named(parameters: &[(String, Vec<u8>)], wanted: &str) -> Option<String> {
         if encoded { unescape(value, &mut bytes) } else { bytes.extend_from_slice(value) }
     }
     if charset.is_none() && bytes.windows(2).any(|two| two == b"=?") {
-        return Some(words::text(&bytes));
+        return Some(encoded_text(&bytes));
     }
     Some(words::clean(&transfer::to_utf8(&bytes, charset.as_deref().filter(|label| !label.is_empty()))))
+}
+
+/// Encoded words as they stand in names: mailers write an ending right behind them, and it is no word of its own.
+fn encoded_text(value: &[u8]) -> String {
+    const START: &[u8] = b"=?utf-8?B?";
+    let value = encoded_words::in_utf8(value);
+    let mut text = String::new();
+    let mut rest = &*value;
+    while let Some(at) = memmem::find(rest, START) {
+        let word = &rest[at + START.len()..];
+        let Some(end) = memmem::find(word, b"?=") else { break };
+        // A blank parts the pieces of one long text.
+        if at != 1 || text.is_empty() || rest[0] != b' ' {
+            text.push_str(&transfer::to_utf8(&rest[..at], None));
+        }
+        text.push_str(&String::from_utf8_lossy(&transfer::decode(Encoding::Base64, &word[..end])));
+        rest = &word[end + 2..];
+    }
+    text.push_str(&transfer::to_utf8(rest, None));
+    words::clean(&text)
 }
 
 /// `%41`.
@@ -254,6 +277,7 @@ mod tests {
             ("Content-Disposition: attachment; filename=\"a b.pdf\"", "a b.pdf"),
             ("Content-Type: application/pdf; name=a.pdf", "a.pdf"),
             ("Content-Disposition: attachment; filename==?utf-8?q?Z=C3=A4hler.pdf?=", "Zähler.pdf"),
+            ("Content-Disposition: attachment; filename=\"a =?utf-8?q?=C3=A4?=.pdf\"", "a ä.pdf"),
             (
                 "Content-Disposition: attachment; filename=\"=?utf-8?B?WsM=?=\r\n =?utf-8?Q?=A4hler=2Epdf?=\"",
                 "Zähler.pdf",

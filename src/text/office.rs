@@ -139,7 +139,7 @@ impl File {
             elements(&mut BufReader::with_capacity(16 * 1024, &mut counted), reader, &mut self.text, self.text_max);
         let used = bytes_max - counted.left;
         (self.left, self.spent) = (self.left - used, self.spent + used);
-        if !self.text.is_empty() && !self.text.ends_with('\n') {
+        if !self.text.is_empty() && !self.text.ends_with('\n') && self.text.len() < self.text_max {
             self.text.push('\n');
         }
         if counted.is_over {

@@ -240,8 +240,8 @@ mod tests {
         assert_eq!(of("Hello,\nthe offer\n", "Hello, the offer"), "Hello,\nthe offer\n");
         assert_eq!(of("see https://example.com/x-y now", "see now"), "see https://example.com/x-y now");
         assert_eq!(
-            of("Your mail program cannot show this.", "a\nlong text of\nmany words"),
-            "a\nlong text of\nmany words\n\nYour mail program cannot show this.\n"
+            of("Your mail program cannot show this.", "a\nlong text of\nmany good words"),
+            "a\nlong text of\nmany good words\n\nYour mail program cannot show this.\n"
         );
         assert_eq!(of("the long text of many words", "The long\nlogo\ntext"), "the long text of many words\n\nlogo\n");
         assert_eq!(of("", "html"), "html");

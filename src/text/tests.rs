@@ -46,9 +46,10 @@ fn the_words_of_the_header() {
     assert_eq!((content.cc[0].as_str(), content.bcc[0].as_str()), ("c@corp.example", "e@corp.example"));
     assert_eq!(content.reply_to, ["f@corp.example"]);
     assert_eq!(content.body, "text\n");
-    let many = format!("To: {}\n\n", "a@corp.example, ".repeat(20_000));
+    let many: String = (0..20_000).map(|n| format!("a{n}@corp.example, ")).collect();
+    let many = format!("To: {many}\n\n");
     let content = of(&many);
-    assert!(content.to.len() <= NAMES_MAX && content.is_cut);
+    assert!(content.to.len() == NAMES_MAX && content.is_cut);
 }
 
 #[test]
@@ -105,7 +106,7 @@ fn attached_messages() {
     assert_eq!((message.name.as_str(), message.kind.as_str()), ("Zähler.eml", "message/rfc822"));
     assert_eq!(file.text, Reading::Text("inner file".into()));
     let eml = saved(&mail, 1).unwrap();
-    assert_eq!(eml, inner.trim_end().replace('\n', "\r\n").into_bytes());
+    assert_eq!(eml, inner.replace('\n', "\r\n").into_bytes());
     assert_eq!(eml.len() as u64, message.size);
     assert_eq!(saved(&mail, 2).unwrap(), b"inner file");
     assert!(saved(&mail, 3).is_none() && saved(&mail, 0).is_none());
@@ -127,7 +128,7 @@ fn mails_in_mails_end_at_a_depth() {
     assert!(!text.contains("innermost"));
     let deep = "Content-Type: message/rfc822\n\n".repeat(5000) + "Subject: x\n\ninnermost";
     let content = of(&deep);
-    assert!(content.is_cut && content.attachments.len() <= 64);
+    assert!(content.is_cut && content.attachments.len() <= 65);
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl<'a> Cursor<'a> {
         let len = self.u32()? as usize;
         let range = self.take(len)?;
         // The last one may lack what fills it up.
-        self.at = self.at.next_multiple_of(4).min(self.end).max(self.at);
+        self.at = (range.start + len.next_multiple_of(4)).min(self.end);
         Some(range)
     }
 }

@@ -10,7 +10,8 @@
 //! | `demo` | the whole job on the embedded gateway |
 //! | `init` | a dialogue that ends with a configuration which was tried |
 //! | `check`, `status`, `explain`, `people`, `reconcile` | looking at the gateway's and the agent's side |
-//! | `read`, `prove` | looking at the archive: list, show, export; verify, head, rebuild |
+//! | `read`, `prove` | looking at the archive: list, show; verify, head, rebuild |
+//! | `export` | taking mail along, a person's record, and whether an export is what it was |
 //! | `quarantine`, `refile` | what needs a person; filing anew what is archived |
 //! | `configuration` | the settings as they were understood |
 //! | `secret` | the sealed store of passwords beside the configuration |
@@ -24,6 +25,7 @@ mod demo;
 mod directory;
 pub mod exit;
 mod explain;
+mod export;
 mod init;
 mod logging;
 mod login;

@@ -1,8 +1,8 @@
-//! `gatepost list`, `show`, `export`: reading the archives. Never writes to an archive, never waits for the
+//! `gatepost list`, `show`: reading the archives. Never writes to an archive, never waits for the
 //! agent.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -12,7 +12,7 @@ use super::cli::FilterArgs;
 use super::exit::{Exit, Failure};
 use super::output;
 use super::wiring::{self, Global};
-use crate::archive::{ArchiveError, ExportOptions, Filter, Reader, Shown};
+use crate::archive::{ArchiveError, Filter, Reader, Shown};
 use crate::people::PersonId;
 
 pub struct ShowArgs {
@@ -228,41 +228,7 @@ fn print(shown: &Shown, may_see_bcc: bool) {
     output::line("--raw prints the message itself, --item the report that brought it, --envelope who received it.");
 }
 
-pub fn export(global: &Global, dir: &Path, filter: FilterArgs, envelope: bool, as_json: bool) -> Result<Exit, Failure> {
-    let reader = Reader::open(&wiring::layout(global)?)?;
-    let filter = filter_of(&reader, filter)?;
-    let dir: PathBuf = wiring::absolute(dir)?;
-    let report = crate::archive::export(&reader, &filter, &dir, ExportOptions { envelope, now: Timestamp::now() })?;
-    if as_json {
-        output::json(&report)?;
-    } else {
-        let redacted = match report.redacted {
-            0 => String::new(),
-            n => format!(", {n} of them without Bcc lines (see the manifest)"),
-        };
-        output::line(&format!(
-            "{} exported to {} ({}){redacted}",
-            output::plural(report.exported, "message", "messages"),
-            dir.display(),
-            output::bytes(report.bytes)
-        ));
-        output::line(&format!("    check it with: cd {} && sha256sum -c SHA256SUMS", dir.display()));
-        for failed in &report.failed {
-            let text =
-                format!("error: message {} of {} {}: {}", failed.id, failed.person, failed.folder.as_str(), failed.why);
-            output::note(&output::safe(&text));
-        }
-    }
-    Ok(if report.failed.iter().any(|failed| failed.damaged) {
-        Exit::Damaged
-    } else if report.failed.is_empty() {
-        Exit::Ok
-    } else {
-        Exit::Attention
-    })
-}
-
-fn filter_of(reader: &Reader, args: FilterArgs) -> Result<Filter, Failure> {
+pub fn filter_of(reader: &Reader, args: FilterArgs) -> Result<Filter, Failure> {
     Ok(Filter {
         person: args.person.as_deref().map(|person| person_of(reader, person)).transpose()?,
         folder: args.folder,

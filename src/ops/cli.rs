@@ -8,8 +8,8 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use super::exit::{Exit, Failure};
 use super::wiring::Global;
 use super::{
-    check, configuration, demo, directory, explain, extract_pdf, import, init, logging, once, output, people, prove,
-    quarantine, read, reconcile, refile, run, search, secret, shell, show, status,
+    check, configuration, demo, directory, explain, export, extract_pdf, import, init, logging, once, output, people,
+    prove, quarantine, read, reconcile, refile, run, search, secret, shell, show, status,
 };
 use crate::archive::search::Order;
 use crate::archive::{Folder, Head};
@@ -163,25 +163,12 @@ enum Command {
     },
     /// Show one message: its text, its attachments, its history
     Show(Box<show::Args>),
-    /// Export messages as eml files with a SHA-256 manifest
-    Export {
-        /// A new or empty folder, or one of an earlier export
-        #[arg(value_name = "DIR", required_unless_present = "out")]
-        dir: Option<PathBuf>,
-        /// The same, as an option
-        #[arg(long, short, value_name = "DIR", conflicts_with = "dir", visible_alias = "output")]
-        out: Option<PathBuf>,
-        /// How messages are written
-        #[arg(long, value_enum, default_value_t = Format::Eml)]
-        format: Format,
-        #[command(flatten)]
-        filter: FilterArgs,
-        /// Leave Bcc lines in the messages of everybody's archives
-        #[arg(long)]
-        envelope: bool,
-        #[arg(long)]
-        json: bool,
-    },
+    /// Export messages as eml files, mbox, Maildir or zip, with a SHA-256 manifest
+    Export(Box<export::Args>),
+    /// Compare an export with its manifest; the archive is not needed
+    VerifyExport(export::VerifyArgs),
+    /// A person's whole record, to be handed over: every message, a page to read, a manifest
+    Record(export::RecordArgs),
     /// The configuration as it was understood
     Config {
         #[command(subcommand)]
@@ -332,12 +319,6 @@ enum Sort {
     Rank,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Format {
-    /// One file per message, with a manifest
-    Eml,
-}
-
 #[derive(Args, Clone, Default)]
 pub(super) struct FilterArgs {
     /// Only this person's archive
@@ -436,11 +417,9 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
         }
         Command::Index { rebuild, quiet, json } => search::index(global, &search::IndexArgs { rebuild, quiet, json }),
         Command::Show(args) => show::show(global, &args),
-        Command::Export { dir, out, format: Format::Eml, filter, envelope, json } => {
-            // clap has seen to it that there is one of the two.
-            let dir = dir.or(out).unwrap_or_default();
-            read::export(global, &dir, filter, envelope, json)
-        }
+        Command::Export(args) => export::export(global, *args),
+        Command::VerifyExport(args) => export::verify(global, &args),
+        Command::Record(args) => export::record(global, &args),
         Command::Config { command: ConfigCommand::Show { json } } => configuration::show(global, json),
         Command::Secret { command } => match command {
             SecretCommand::Set { name, extra } => secret::set(global, &name, &extra),

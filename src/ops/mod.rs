@@ -12,8 +12,9 @@
 //! | `check`, `status`, `explain`, `people`, `reconcile` | looking at the gateway's and the agent's side |
 //! | `search`, `indexing` | finding mail, and the index that it is found with, brought up to date beside the agent |
 //! | `import` | mail that lies in files already |
-//! | `read`, `show`, `prove` | looking at the archive: list, export; one message; verify, head, rebuild |
+//! | `read`, `show`, `prove` | looking at the archive: list; one message; verify, head, rebuild |
 //! | `extract_pdf` | the process that reads one PDF |
+//! | `export` | taking mail along, a person's record, and whether an export is what it was |
 //! | `quarantine`, `refile` | what needs a person; filing anew what is archived |
 //! | `configuration` | the settings as they were understood |
 //! | `secret` | the sealed store of passwords beside the configuration |
@@ -28,6 +29,7 @@ mod demo;
 mod directory;
 pub mod exit;
 mod explain;
+mod export;
 mod extract_pdf;
 mod import;
 mod indexing;

@@ -1,7 +1,4 @@
-//! `gatepost list`, `export`: reading the archives. Never writes to an archive, never waits for the
-//! agent.
-
-use std::path::{Path, PathBuf};
+//! `gatepost list`: reading the archives. Never writes to an archive, never waits for the agent.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -10,7 +7,7 @@ use super::cli::FilterArgs;
 use super::exit::{Exit, Failure};
 use super::output;
 use super::wiring::{self, Global};
-use crate::archive::{Entry, ExportOptions, Filter, Reader};
+use crate::archive::{Entry, Filter, Reader};
 use crate::people::PersonId;
 
 pub fn list(global: &Global, filter: FilterArgs, as_json: bool) -> Result<Exit, Failure> {
@@ -60,40 +57,6 @@ pub fn print_entry(entry: &Entry) {
         output::cell(&entry.from, 28),
         output::fit(&entry.subject, output::rest(97, 60))
     ));
-}
-
-pub fn export(global: &Global, dir: &Path, filter: FilterArgs, envelope: bool, as_json: bool) -> Result<Exit, Failure> {
-    let reader = Reader::open(&wiring::layout(global)?)?;
-    let filter = filter_of(&reader, filter)?;
-    let dir: PathBuf = wiring::absolute(dir)?;
-    let report = crate::archive::export(&reader, &filter, &dir, ExportOptions { envelope, now: Timestamp::now() })?;
-    if as_json {
-        output::json(&report)?;
-    } else {
-        let redacted = match report.redacted {
-            0 => String::new(),
-            n => format!(", {n} of them without Bcc lines (see the manifest)"),
-        };
-        output::line(&format!(
-            "{} exported to {} ({}){redacted}",
-            output::plural(report.exported, "message", "messages"),
-            dir.display(),
-            output::bytes(report.bytes)
-        ));
-        output::line(&format!("    check it with: cd {} && sha256sum -c SHA256SUMS", dir.display()));
-        for failed in &report.failed {
-            let text =
-                format!("error: message {} of {} {}: {}", failed.id, failed.person, failed.folder.as_str(), failed.why);
-            output::note(&output::safe(&text));
-        }
-    }
-    Ok(if report.failed.iter().any(|failed| failed.damaged) {
-        Exit::Damaged
-    } else if report.failed.is_empty() {
-        Exit::Ok
-    } else {
-        Exit::Attention
-    })
 }
 
 pub fn filter_of(reader: &Reader, args: FilterArgs) -> Result<Filter, Failure> {

@@ -14,9 +14,11 @@ use super::cli::FilterArgs;
 use super::exit::{Exit, Failure};
 use super::output;
 use super::read::{filter_of, person_of};
+use super::search::{parsed, up_to_date};
 use super::wiring::{self, Global};
+use crate::archive::search::Request;
 use crate::archive::{
-    ArchiveError, Entries, ErrorKind, ExportCheck, ExportFormat, ExportKind, ExportOptions, ExportReport, Filter,
+    self, ArchiveError, Entries, ErrorKind, ExportCheck, ExportFormat, ExportKind, ExportOptions, ExportReport, Filter,
     Phase, Reader, Selection, VolumeLimits, Watch,
 };
 use crate::base::units;
@@ -34,6 +36,9 @@ pub struct Args {
     format: Format,
     #[command(flatten)]
     filter: FilterArgs,
+    /// What `gatepost search` finds
+    #[arg(long, value_name = "QUERY")]
+    search: Option<String>,
     /// Only what came into the archive since the last export into this folder; everything the first time
     #[arg(long)]
     since_last: bool,
@@ -103,21 +108,32 @@ fn volume_size(text: &str) -> Result<u64, String> {
 }
 
 pub fn export(global: &Global, args: Args) -> Result<Exit, Failure> {
-    let Args { dir, out, format, filter, since_last, volume_size, envelope, json } = args;
+    let Args { dir, out, format, filter, search, since_last, volume_size, envelope, json } = args;
     if volume_size.is_some() && format != Format::Zip {
         return Err(Failure::usage("--volume-size is about zip files").hint("add --format zip"));
     }
-    let reader = Reader::open(&wiring::layout(global)?)?;
+    let layout = wiring::layout(global)?;
+    let reader = Reader::open(&layout)?;
     let filter = filter_of(&reader, filter)?;
     // clap has seen to it that there is one of the two.
     let dir = wiring::absolute(&dir.or(out).unwrap_or_default())?;
     let defaults = VolumeLimits::default();
     let volume = VolumeLimits { bytes: volume_size.unwrap_or(defaults.bytes), ..defaults };
     let options = ExportOptions { envelope, since_last, volume, ..ExportOptions::new(format.into(), Timestamp::now()) };
-    let selection = Selection { filter: filter.clone(), search: None };
-    let mut entries =
-        |visit: &mut dyn FnMut(crate::archive::Entry) -> crate::archive::Result<()>| reader.list(&filter, visit);
-    run(&reader, &Job { selection, dir, options, json }, &mut entries)
+    let selection = Selection { filter: filter.clone(), search: search.clone() };
+    let job = Job { selection, dir, options, json };
+    let Some(query) = search else {
+        return run(&reader, &job, &mut |visit| reader.list(&filter, visit));
+    };
+    let limit = filter.limit;
+    let request = Request { query: parsed(&query)?, filter, envelope, limit, ..Request::default() };
+    // What is exported is to be all of it.
+    up_to_date(&layout)?;
+    run(&reader, &job, &mut |visit| match archive::search::find(&layout, &reader, &request, visit)? {
+        Some(_) => Ok(()),
+        None => Err(ArchiveError::new(ErrorKind::Failed, "the index of `search` was damaged meanwhile")
+            .hint("run it again: the index is built anew, and the export goes on where it stopped")),
+    })
 }
 
 pub fn record(global: &Global, args: &RecordArgs) -> Result<Exit, Failure> {
@@ -128,9 +144,7 @@ pub fn record(global: &Global, args: &RecordArgs) -> Result<Exit, Failure> {
     let options = ExportOptions { kind: ExportKind::Record, envelope: args.envelope, ..new };
     let selection = Selection { filter: filter.clone(), search: None };
     let dir = wiring::absolute(&args.dir)?;
-    let mut entries =
-        |visit: &mut dyn FnMut(crate::archive::Entry) -> crate::archive::Result<()>| reader.list(&filter, visit);
-    run(&reader, &Job { selection, dir, options, json: args.json }, &mut entries)
+    run(&reader, &Job { selection, dir, options, json: args.json }, &mut |visit| reader.list(&filter, visit))
 }
 
 struct Job {

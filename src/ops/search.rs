@@ -128,6 +128,17 @@ pub fn prepare(layout: &Layout) -> Standing {
     behind(layout)
 }
 
+/// Brings the index up to date, or says why that cannot be done here.
+pub fn up_to_date(layout: &Layout) -> Result<(), Failure> {
+    match watched(layout, &BuildOptions { text: reading(), rebuild: false })? {
+        Some(_) => Ok(()),
+        None => {
+            Err(Failure { exit: Exit::Locked, ..Failure::usage("another process is bringing the index up to date") }
+                .hint("wait for it to end; `gatepost status` says how far it is"))
+        }
+    }
+}
+
 /// What is read of mails for the index.
 fn reading() -> text::Options {
     text::Options { attachments: true, pdf: std::env::current_exe().ok(), ..text::Options::default() }

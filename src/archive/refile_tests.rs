@@ -186,12 +186,21 @@ fn a_protected_copy_comes_out_as_it_went_in() {
     assert_eq!(reader.twin_bytes(1, &mut out).unwrap_err().kind, ErrorKind::Unusable);
     let dir = fixture.folder.path().join("out");
     let filter = super::super::Filter { person: Some(ANNA.into()), folder: Some(Folder::Sent), ..Default::default() };
-    let export = super::super::ExportOptions { envelope: true, now: now() };
-    super::super::export(&reader, &filter, &dir, export).unwrap();
-    let file = dir.join(ANNA).join("sent").join("00000009.protected.eml");
+    let new = super::super::ExportOptions::new(super::super::ExportFormat::Eml, now());
+    let options = super::super::ExportOptions { envelope: true, ..new };
+    let selection = super::super::Selection { filter: filter.clone(), search: None };
+    let mut entries = |visit: &mut dyn FnMut(super::super::Entry) -> Result<()>| reader.list(&filter, visit);
+    super::super::export(&reader, &selection, &mut entries, &dir, options, &super::super::Unwatched).unwrap();
+    let sent = dir.join(ANNA).join("sent");
+    let file = walk(&sent).into_iter().find(|file| file.ends_with("00000009.protected.eml")).unwrap();
     assert_eq!(std::fs::read(file).unwrap(), bytes);
     let manifest = std::fs::read_to_string(dir.join("manifest.json")).unwrap();
     assert!(manifest.contains("00000009.protected.eml\"") && manifest.contains("\"protected\":true"), "{manifest}");
+}
+
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
 
 #[test]

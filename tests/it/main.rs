@@ -13,6 +13,7 @@ mod deletion;
 mod dns;
 mod epochs;
 mod ews;
+mod export;
 mod fault_io;
 mod gmail;
 mod hostile;

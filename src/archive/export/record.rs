@@ -348,7 +348,7 @@ fn row(page: &mut Page, number: u64, entry: &ManifestEntry, detail: &Detail) -> 
     to.extend(detail.cc.iter().map(|name| format!("Cc: {}", own(name))));
     let mut how = vec![format!("{}, filed as {}", own(&entry.because), direction(entry.folder))];
     if let Some(gateway) = &detail.gateway {
-        how.push(format!("by {}", own(gateway)));
+        how.push(format!("through {}", own(gateway)));
     }
     how.push(html(&format!("at the gateway {}", time(Some(entry.received)))));
     if let Some(archived) = detail.archived {

@@ -214,6 +214,20 @@ impl Bench {
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap()
     }
 
+    /// Starts a command and leaves it running, unheard.
+    pub fn spawn(&self, arguments: &[&str]) -> std::process::Child {
+        let mut command = self.program(arguments, None);
+        command.stdin(std::process::Stdio::null());
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap()
+    }
+
+    /// The same, with what it says to be read.
+    pub fn spawn_heard(&self, arguments: &[&str]) -> std::process::Child {
+        let mut command = self.program(arguments, None);
+        command.stdin(std::process::Stdio::null());
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+    }
+
     pub fn reader(&self) -> Option<Reader> {
         self.archive().exists().then(|| Reader::open(&self.layout()).unwrap())
     }

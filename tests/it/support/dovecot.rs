@@ -207,6 +207,27 @@ impl Dovecot {
         self.dir.path().join("mail").join(user)
     }
 
+    /// Takes a Maildir as the whole mail of a user.
+    pub fn adopt(&self, user: &str, maildir: &Path) {
+        fn copy(from: &Path, to: &Path) {
+            fs::create_dir_all(to).unwrap();
+            for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+                let to = to.join(entry.file_name());
+                if entry.file_type().unwrap().is_dir() {
+                    copy(&entry.path(), &to);
+                    continue;
+                }
+                fs::copy(entry.path(), &to).unwrap();
+                let modified = entry.metadata().unwrap().modified().unwrap();
+                fs::File::options().write(true).open(&to).unwrap().set_modified(modified).unwrap();
+            }
+        }
+        copy(maildir, &self.maildir(user));
+        if let Some(owner) = self.owner {
+            give_away(&self.maildir(user), owner);
+        }
+    }
+
     /// Puts mails straight into a folder (`INBOX`, `Junk`); they get their UIDs in this order.
     pub fn deliver(&self, user: &str, folder: &str, mails: impl IntoIterator<Item = impl AsRef<[u8]>>) {
         let mut at = self.maildir(user);
@@ -317,6 +338,27 @@ impl Client {
         self.stream.get_mut().write_all(mail).unwrap();
         self.stream.get_mut().write_all(b"\r\n").unwrap();
         self.answers(&tag);
+    }
+
+    /// Every message of a folder as the server sends it, with its INTERNALDATE.
+    pub fn messages(&mut self, folder: &str) -> Vec<(String, Vec<u8>)> {
+        let uids = self.uids(folder);
+        let message = |uid: u32| {
+            self.tag += 1;
+            let tag = format!("c{}", self.tag);
+            let command = format!("{tag} UID FETCH {uid} (INTERNALDATE BODY.PEEK[])\r\n");
+            self.stream.get_mut().write_all(command.as_bytes()).unwrap();
+            let line = self.line();
+            let (_, rest) = line.split_once("INTERNALDATE \"").unwrap_or_else(|| panic!("{line}"));
+            let (date, _) = rest.split_once('"').unwrap();
+            let (_, length) = line.trim_end().trim_end_matches('}').rsplit_once('{').unwrap();
+            let mut bytes = vec![0; length.parse().unwrap()];
+            self.stream.read_exact(&mut bytes).unwrap();
+            let date = date.trim().to_owned();
+            self.answers(&tag);
+            (date, bytes)
+        };
+        uids.into_iter().map(message).collect()
     }
 
     /// The UIDs that a folder holds.

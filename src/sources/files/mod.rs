@@ -5,6 +5,12 @@
 //! a mail in memory that is larger than a share of the window; hand over what changed while it was read as if it had
 //! been one mail.
 //!
+//! What MailStore exports as files is a tree of eml files: of its folders its manual says that each user has one on the
+//! highest level, named `Archive of` and the user's name, that the sources of the mail (a mailbox, a mail program) lie
+//! below, and below these their folders as they were (`MailStore Server`, "The MailStore Folder Structure"). So the first
+//! level names the person, and some level below it the folder of sent mail. That the German program says `Archiv von` is
+//! not from the manual.
+//!
 //! | file | holds |
 //! |---|---|
 //! | `walk` | from a path to the files and folders below it, and what each of them is |

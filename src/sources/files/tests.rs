@@ -26,7 +26,6 @@ struct Mail {
 impl Taker for Notes {
     fn mail(&mut self, found: Found) -> Result<(), Stop> {
         use crate::base::bytes::{ByteSource as _, read_range};
-        assert_eq!(found.mail.len, { found.mail.len });
         let (sha256, len, kind) = (found.mail.sha256, found.mail.len, found.container.to_string());
         let item = found.mail.into_item(None);
         assert_eq!(item.len(), len);
@@ -146,8 +145,8 @@ fn lengths_are_believed_when_all_of_them_are_right() {
     let content: String = mails.iter().map(|mail| format!("{FROM}{mail}\n")).collect();
     assert_eq!(cut(&content, None), (mails.clone(), "mboxcl".into()));
     // One that lies: all are cut at their separators.
-    let liar = content.replace("Content-Length: 7", "Content-Length: 9000");
-    assert_eq!(cut(&liar, None).1, "mboxo");
+    let liar = content.replace("Content-Length: 8\n", "Content-Length: 9000\n");
+    assert_eq!(cut(&liar, None).1, "mboxrd");
     // Where lengths are asked for, those that do not fit are passed over.
     let (told, kind) = cut(format!("{FROM}Content-Length: 9\n\nx\n\n{content}"), Some(Quoting::Cl));
     assert_eq!((told[0].as_str(), told.len(), kind.as_str()), ("Content-Length: 9\n\nx\n", 6, "mboxcl"));
@@ -238,15 +237,11 @@ fn maildirs_with_their_folders_and_flags() {
             ("lite/c.eml", "lite"),
         ]
     );
-    assert!(notes.mails.iter().all(|mail| mail.kind == "Maildir" && mail.text == mail_text(mail)));
+    assert!(notes.mails.iter().all(|one| one.kind == "Maildir" && one.text == mail));
     assert_eq!(notes.mails[2].date, Timestamp::from_second(1_700_000_000).ok());
     let count = |why: Skip| notes.skipped.iter().filter(|(skip, _)| *skip == why).count();
     assert_eq!((count(Skip::Deleted), count(Skip::Empty), count(Skip::Packed), count(Skip::Other)), (2, 1, 1, 1));
     fs::remove_file(packed).unwrap();
-}
-
-fn mail_text(_: &Mail) -> &'static str {
-    "Subject: x\n\nText\n"
 }
 
 #[test]
@@ -382,7 +377,9 @@ fn what_changes_while_it_is_read_is_told() {
     struct Writer(Notes, PathBuf, &'static [u8]);
     impl Taker for Writer {
         fn mail(&mut self, found: Found) -> Result<(), Stop> {
-            fs::write(&self.1, self.2).unwrap();
+            if self.0.mails.is_empty() {
+                fs::write(&self.1, self.2).unwrap();
+            }
             self.0.mail(found)
         }
         fn file(&mut self) {

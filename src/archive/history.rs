@@ -185,6 +185,8 @@ impl Reader {
         let Some(first) = own.first().map(|batch| batch.seq) else {
             return Ok(History { items, events, unread });
         };
+        // A sighting of a later batch, whose commit nobody knows, came after those.
+        let own_last = own.last().map_or(first, |batch| batch.seq);
         let own: HashSet<u64> = own.iter().map(|batch| batch.seq).collect();
         let later = self.batches_from(first)?;
         for batch in &later {
@@ -234,7 +236,10 @@ impl Reader {
                 });
             }
         }
-        events.sort_by_key(|event| (event.commit.unwrap_or(0), rank(&event.what), event.at, event.item));
+        events.sort_by_key(|event| {
+            let commit = (event.commit.unwrap_or(own_last), event.commit.is_none());
+            (commit, rank(&event.what), event.at, event.item)
+        });
         events.sort_by_key(|event| event.at.as_second());
         Ok(History { items, events, unread })
     }
@@ -377,7 +382,8 @@ mod tests {
         let newest = fixture.newest_pack();
         let mut bytes = fixture.pack(newest);
         let len = bytes.len();
-        bytes[len / 2..len / 2 + 200].fill(0xff);
+        // Wide enough to hit the head of a record.
+        bytes[len / 4..len / 4 * 3].fill(0xff);
         put(&fixture.layout.pack(newest), &bytes);
         let reader = Reader::open(&fixture.layout).unwrap();
         let history = reader.history(1).unwrap();

@@ -315,7 +315,7 @@ fn a_catalogue_of_an_older_version_is_made_anew_by_rebuild() {
     // What schema 1 had not, as far as `rebuild` could meet it.
     db.execute_batch(
         "UPDATE meta SET value = '1' WHERE key = 'schema'; DROP TABLE reporters; DROP TABLE tenures;
-         ALTER TABLE items DROP COLUMN decode_pack; ALTER TABLE items DROP COLUMN decode_offset;",
+         DROP INDEX items_decoded; ALTER TABLE items DROP COLUMN decode_pack; ALTER TABLE items DROP COLUMN decode_offset;",
     )
     .unwrap();
     drop(db);

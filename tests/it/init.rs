@@ -34,6 +34,8 @@ impl Place {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
         command.current_dir(self.0.path()).args(arguments).env_remove("GATEPOST_CONFIG").env_remove("GATEPOST_LOG");
+        // What is waited for is words.
+        command.env("NO_COLOR", "1");
         command
     }
 

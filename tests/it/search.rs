@@ -209,3 +209,132 @@ fn the_agent_indexes_beside_its_cycles() {
     let said = crate::support::agent::Said::of(child.wait_with_output().unwrap());
     assert_eq!(said.code, Some(0), "{said:?}");
 }
+
+/// A mail with one attachment, base64.
+fn with_attachment(subject: &str, kind: &str, name: &str, bytes: &[u8]) -> Vec<u8> {
+    use base64::Engine as _;
+    let encoded = base64::prelude::BASE64_STANDARD.encode(bytes);
+    let lines: Vec<&str> = encoded.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!(
+        "From: Eve <eve@elsewhere.example>\r\nTo: bob@corp.example\r\nSubject: {subject}\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\nContent-Type: text/plain\r\n\r\nsee there\r\n--m\r\nContent-Type: {kind}\r\n\
+         Content-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename=\"{name}\"\r\n\r\n{}\r\n--m--\r\n",
+        lines.join("\r\n")
+    )
+    .into_bytes()
+}
+
+fn zipped(name: &str, content: &[u8], times: usize) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+    for _ in 0..times {
+        zip.write_all(content).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+/// A PDF of so many pages, each with a word; its table of pages is one flat list.
+fn pdf(pages: usize) -> Vec<u8> {
+    let mut out = b"%PDF-1.4\n".to_vec();
+    let mut places = vec![0];
+    let mut object = |out: &mut Vec<u8>, text: String| {
+        places.push(out.len());
+        out.extend_from_slice(format!("{} 0 obj\n{text}\nendobj\n", places.len() - 1).as_bytes());
+    };
+    let kids: String = (0..pages).map(|n| format!("{} 0 R ", 4 + 2 * n)).collect();
+    object(&mut out, "<< /Type /Catalog /Pages 2 0 R >>".into());
+    object(&mut out, format!("<< /Type /Pages /Count {pages} /Kids [{kids}] >>"));
+    object(&mut out, "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>".into());
+    for n in 0..pages {
+        let text = format!("BT /F1 12 Tf 72 720 Td (pageword {n}) Tj ET");
+        let page = format!(
+            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {} 0 R /Resources << /Font << /F1 3 0 R >> >> >>",
+            5 + 2 * n
+        );
+        object(&mut out, page);
+        object(&mut out, format!("<< /Length {} >>\nstream\n{text}\nendstream", text.len()));
+    }
+    let start = out.len();
+    out.extend_from_slice(format!("xref\n0 {}\n0000000000 65535 f \n", places.len()).as_bytes());
+    for place in &places[1..] {
+        out.extend_from_slice(format!("{place:010} 00000 n \n").as_bytes());
+    }
+    let trailer = format!("trailer << /Size {} /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n", places.len());
+    out.extend_from_slice(trailer.as_bytes());
+    out
+}
+
+/// Harms nothing, and is found by its subject.
+#[test]
+fn hostile_mails_are_found_by_their_subjects() {
+    let bench = Bench::new(true);
+    let docx = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
+    let bomb = zipped("word/document.xml", &[b'a'; 1 << 20], 300);
+    let nested = zipped("bomb.docx", &bomb, 1);
+    let mut rfc822 = b"Subject: innermost\r\n\r\nx\r\n".to_vec();
+    for _ in 0..200 {
+        rfc822 = [b"Content-Type: message/rfc822\r\n\r\n".as_slice(), &rfc822].concat();
+    }
+    let html = |body: String| {
+        format!(
+            "From: eve@elsewhere.example\r\nTo: bob@corp.example\r\nSubject: hostile-html\r\nContent-Type: text/html\r\n\r\n{body}\r\n"
+        )
+    };
+    let mails: Vec<(&str, Vec<u8>)> = vec![
+        ("hostile-bomb", with_attachment("hostile-bomb", docx, "bomb.docx", &bomb)),
+        ("hostile-nested", with_attachment("hostile-nested", "application/zip", "nested.zip", &nested)),
+        ("hostile-pages", with_attachment("hostile-pages", "application/pdf", "pages.pdf", &pdf(10_000))),
+        ("hostile-nopdf", with_attachment("hostile-nopdf", "application/pdf", "no.pdf", &[b"%PDF-1.7\n".as_slice(), &[0xff; 5000]].concat())),
+        ("hostile-tnef", with_attachment("hostile-tnef", "application/ms-tnef", "winmail.dat", &[&[0x78, 0x9f, 0x3e, 0x22, 1, 0][..], &[0xff; 999]].concat())),
+        ("hostile-path", with_attachment("hostile-path", "text/plain", "../../../outside.txt", b"pathword")),
+        ("hostile-name", with_attachment("hostile-name", "text/plain", "C:\\\\CON\u{202e}\u{7}.txt", b"nameword")),
+        ("hostile-html", html("<div>".repeat(100_000) + "htmlword").into_bytes()),
+        (
+            "hostile-charset",
+            b"From: eve@elsewhere.example\r\nTo: bob@corp.example\r\nSubject: hostile-charset\r\nContent-Type: text/plain; charset=\"x-\xff\"\r\n\r\n\xff\xfe\x80 charsetword\r\n".to_vec(),
+        ),
+        (
+            "hostile-escape",
+            b"From: =?utf-8?q?=1B]0;owned=07?= <eve@elsewhere.example>\r\nTo: bob@corp.example\r\nSubject: hostile-escape =?utf-8?q?=1B[2J?=\r\n\r\n\x1b[2J\x9b31m escapeword\r\n".to_vec(),
+        ),
+        ("hostile-depth", [b"From: eve@elsewhere.example\r\nTo: bob@corp.example\r\nSubject: hostile-depth\r\n".as_slice(), &rfc822].concat()),
+    ];
+    for (_, mail) in &mails {
+        bench.append(mail.clone());
+    }
+    bench.once();
+    assert_eq!(bench.behind(), 0);
+    for (subject, _) in &mails {
+        let found = bench.found(&[&format!("subject:{subject}"), "--envelope"]);
+        assert!(!found.is_empty(), "{subject}");
+        let id = found[0]["id"].to_string();
+        let said = bench.agent.run(&["show", &id]);
+        said.is(0, &[subject]);
+        let driven = |c: char| c.is_control() && c != '\n' || ('\u{202a}'..='\u{202e}').contains(&c);
+        assert!(!said.out.contains(driven) && !said.err.contains(driven), "{subject}: {said:?}");
+        let saved = bench.agent.path(subject);
+        bench.agent.run(&["show", &id, "--save", saved.to_str().unwrap()]).is(0, &[]);
+    }
+    for word in ["pathword", "nameword", "htmlword", "charsetword", "escapeword", "\"pageword 7\"", "outside"] {
+        assert!(!bench.found(&[word]).is_empty(), "{word}");
+    }
+    let outside = |entry: std::fs::DirEntry| entry.file_name().to_string_lossy().contains("outside");
+    assert!(!std::fs::read_dir(bench.agent.path(".")).unwrap().flatten().any(outside), "saved beside its folder");
+    bench.agent.run(&["verify"]).is(0, &[]);
+}
+
+/// A search chooses what is exported.
+#[test]
+fn what_is_found_can_be_exported() {
+    let bench = Bench::new(false);
+    bench.append(report("quarterly", "the unmistakable zebra"));
+    bench.once();
+    let out = bench.agent.path("out");
+    let out = out.to_str().unwrap();
+    let report = bench.agent.json(&["export", out, "--search", "zebra in:inbox", "--json"], 0);
+    assert_eq!(count(&report, "exported"), 2, "{report}");
+    bench.agent.run(&["verify-export", out]).is(0, &[]);
+    bench.agent.run(&["export", out, "--search", "form:x"]).is(1, &["no field `form:`"]);
+    bench.agent.run(&["export", out, "--search", "offer"]).is(1, &["hint"]);
+}

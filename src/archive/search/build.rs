@@ -68,6 +68,8 @@ const BATCH_ITEMS: u64 = 50_000;
 const MEMORY: usize = 48 * 1024 * 1024;
 /// Messages in one piece of work.
 const PIECE: usize = 32;
+/// Only one mail longer than this is read at a time: its attachments may be held as a whole.
+const LARGE: u64 = 8 * 1024 * 1024;
 /// More readers than this would wait for the one thread that writes.
 const WORKERS_MAX: usize = 4;
 
@@ -286,6 +288,7 @@ struct Totals {
     unread: AtomicU64,
     text_bytes: AtomicU64,
     stop: AtomicBool,
+    large: Mutex<()>,
 }
 
 struct Worker<'a> {
@@ -382,6 +385,8 @@ impl Worker<'_> {
             }
             Err(error) => return Err(error),
         };
+        let _alone =
+            (source.len() > LARGE).then(|| self.totals.large.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
         let read = std::panic::AssertUnwindSafe(|| text::content(source.as_ref(), &self.options.text));
         match std::panic::catch_unwind(read) {
             Ok(content) => {

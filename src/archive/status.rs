@@ -73,6 +73,8 @@ pub struct Attention {
     pub at: Timestamp,
     pub size: u64,
     pub native_id: String,
+    /// Of its epoch: `imap` …, or `import`.
+    pub kind: String,
     pub folder: String,
     pub host: String,
     pub login: String,
@@ -207,7 +209,7 @@ impl Reader {
     /// Quarantined items (each once, by its first sighting) and unfetchable ones, oldest first.
     pub fn attention(&self) -> Result<Vec<Attention>> {
         let sql = "SELECT s.disposition, s.item, coalesce(i.quarantine, s.because, ''), s.at, coalesce(i.size, s.size),
-                          s.native, e.folder, e.host, e.login, s.gone
+                          s.native, e.folder, e.host, e.login, s.gone, e.kind
                    FROM sightings s JOIN epochs e ON e.id = s.epoch LEFT JOIN items i ON i.id = s.item
                    WHERE s.disposition IN ('quarantined', 'unfetchable') ORDER BY s.at, s.epoch, s.ord, s.native";
         let mut statement = self.catalogue.db.prepare_cached(sql)?;
@@ -232,6 +234,7 @@ impl Reader {
                 host: row.get(7)?,
                 login: row.get(8)?,
                 gone: row.get(9)?,
+                kind: row.get(10)?,
             });
         }
         Ok(found)

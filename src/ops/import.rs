@@ -46,8 +46,8 @@ pub struct Args {
     #[arg(long, conflicts_with = "person")]
     people_from_folders: bool,
     /// Into Inbox, or into Sent; `auto`: Sent what is from that person or lies in a folder of sent mail
-    #[arg(long, value_enum, default_value_t = Into_::Auto, value_name = "FOLDER")]
-    folder: Into_,
+    #[arg(long, value_enum, default_value_t = InFolder::Auto, value_name = "FOLDER")]
+    folder: InFolder,
     /// How mbox files quote lines that begin with `From `; without it, by what each file shows
     #[arg(long, value_enum, value_name = "KIND")]
     mbox: Option<Mbox>,
@@ -62,7 +62,7 @@ pub struct Args {
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Into_ {
+enum InFolder {
     Inbox,
     Sent,
     Auto,
@@ -116,9 +116,9 @@ pub fn import(global: &Global, args: &Args) -> Result<Exit, Failure> {
             Mbox::Cl => Quoting::Cl,
         }),
         into: match args.folder {
-            Into_::Inbox => Into::Told(Folder::Inbox),
-            Into_::Sent => Into::Told(Folder::Sent),
-            Into_::Auto => Into::Auto,
+            InFolder::Inbox => Into::Told(Folder::Inbox),
+            InFolder::Sent => Into::Told(Folder::Sent),
+            InFolder::Auto => Into::Auto,
         },
         host: wiring::machine(),
     };
@@ -300,9 +300,9 @@ impl Known<'_> {
         for text in texts.iter().map(|text| text.to_lowercase()) {
             alike.extend(self.people.persons().filter_map(|person| {
                 let id = person.id.as_str();
-                let local = id.split('@').next().unwrap_or(id);
-                let score = strsim::jaro_winkler(&text, id).max(strsim::jaro_winkler(&text, local));
-                (score >= 0.8).then_some((score, id))
+                // What they have in common by their domain makes no two people alike.
+                let score = strsim::jaro_winkler(before_at(&text), before_at(&id.to_lowercase()));
+                (score >= 0.78).then_some((score, id))
             }));
         }
         alike.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
@@ -346,17 +346,17 @@ impl Known<'_> {
                         output::note(&output::safe(&format!("notice: folder {folder} is {}'s", person.person)));
                         found.insert(folder, Arc::new(person));
                     }
-                    None => unknown.push(folder),
+                    None => unknown.push((name.to_owned(), folder)),
                 }
             }
         }
         if unknown.is_empty() {
             return Ok(found);
         }
-        let shown: Vec<String> = unknown.iter().take(5).map(|folder| format!("`{folder}`")).collect();
+        let shown: Vec<String> = unknown.iter().take(5).map(|(_, folder)| format!("`{folder}`")).collect();
         let more = if unknown.len() > 5 { format!(" and {} more", unknown.len() - 5) } else { String::new() };
         let what = format!("no person is known for {}{more}", shown.join(", "));
-        let names: Vec<&str> = unknown.iter().take(5).map(String::as_str).collect();
+        let names: Vec<&str> = unknown.iter().take(5).map(|(name, _)| name.as_str()).collect();
         let failure = self.nobody(&what, &names);
         let hint = failure.hint.clone().unwrap_or_default();
         Err(failure.hint(format!("{hint}; --map FOLDER=ID names the person of a folder")))
@@ -373,6 +373,10 @@ impl Known<'_> {
         };
         only(&is_named).or_else(|| only(&is_local))
     }
+}
+
+fn before_at(text: &str) -> &str {
+    text.split('@').next().unwrap_or(text)
 }
 
 /// Tells how far it is, when somebody watches.

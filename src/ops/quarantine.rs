@@ -17,7 +17,7 @@ use super::wiring::{self, Global, Running};
 use crate::agent::logins::Asked;
 use crate::agent::order::{Ordered, delete_quarantined};
 use crate::agent::retry::{Retried, retry as try_again};
-use crate::archive::{Attention, Catalogue, Disposition, ErrorKind, Provenance, Reader};
+use crate::archive::{Attention, Catalogue, Disposition, ErrorKind, IMPORT, Provenance, Reader};
 use crate::config::{ProfileSettings, Settings};
 use crate::sources::Source as _;
 
@@ -44,7 +44,7 @@ pub fn list(global: &Global, as_json: bool) -> Result<Exit, Failure> {
         .iter()
         .map(|what| {
             let profile = wiring::profile_of(&settings, &what.host, &what.login, &what.folder);
-            let on_gateway = what.gone.is_none();
+            let on_gateway = what.gone.is_none() && what.kind != IMPORT;
             let deleted_after = profile.filter(|_| on_gateway && what.item.is_some()).and_then(|one| due(one, what.at));
             Entry { what, profile: profile.map(|profile| profile.name.as_str()), on_gateway, deleted_after }
         })
@@ -62,6 +62,7 @@ pub fn list(global: &Global, as_json: bool) -> Result<Exit, Failure> {
         .map(|entry| {
             let item = entry.what.item.map_or_else(|| "—".to_owned(), |item| item.to_string());
             let gateway = match (entry.on_gateway, entry.deleted_after, entry.what.item) {
+                (false, _, _) if entry.what.kind == IMPORT => "imported".to_owned(),
                 (false, _, _) => format!("gone ({})", entry.what.gone.as_deref().unwrap_or_default()),
                 (true, Some(after), _) => format!("there until {}", output::minute(after)),
                 (true, None, _) => "there".to_owned(),
@@ -124,7 +125,11 @@ pub fn show(global: &Global, item: u64, raw: bool, as_json: bool) -> Result<Exit
     say("SHA-256", &record.sha256.to_string());
     say("Fetched", &format!("{} from {} by {}", output::time(record.fetched), record.peer, record.program));
     for one in &sightings {
-        let gone = one.gone.as_deref().map_or_else(|| "on the gateway".to_owned(), |gone| format!("gone: {gone}"));
+        let gone = match &one.gone {
+            _ if one.kind == IMPORT => "imported".to_owned(),
+            Some(gone) => format!("gone: {gone}"),
+            None => "on the gateway".to_owned(),
+        };
         say(
             "Seen",
             &format!(
@@ -244,7 +249,9 @@ pub fn delete_on_gateway(global: &Global, items: &[u64], yes: bool, as_json: boo
     let mut orders: Vec<(&ProfileSettings, Vec<Provenance>)> = Vec::new();
     for item in &items {
         let there = reader.provenance(*item)?.into_iter();
-        for one in there.filter(|one| one.gone.is_none() && one.disposition == Disposition::Quarantined) {
+        for one in
+            there.filter(|one| one.gone.is_none() && one.disposition == Disposition::Quarantined && one.kind != IMPORT)
+        {
             let profile = polled(&settings, &one, *item)?;
             match orders.iter_mut().find(|(known, _)| known.name == profile.name) {
                 Some((_, sightings)) => sightings.push(one),

@@ -99,7 +99,7 @@ mod on_a_terminal {
     fn said(bench: &Bench, arguments: &[&str], columns: u16, variables: &[(&str, &str)]) -> String {
         let mut command = std::process::Command::new("sh");
         let config = bench.folder().join("gatepost.toml");
-        let script = format!("stty cols {columns}; exec \"$0\" --config \"{}\" \"$@\"", config.display());
+        let script = format!("stty rows 24 cols {columns}; exec \"$0\" --config \"{}\" \"$@\"", config.display());
         command.args(["-c", &script, env!("CARGO_BIN_EXE_gatepost")]).args(arguments);
         command.env("GATEPOST_TEST_PASSWORD", "journal").env("TZ", "Europe/Berlin");
         command.env_remove("NO_COLOR").env("TERM", "xterm-256color");
@@ -107,9 +107,9 @@ mod on_a_terminal {
             command.env(name, value);
         }
         let mut session: PtySession = spawn_command(command, Some(60_000)).unwrap();
-        // Bytes, each as a character of its own.
-        let said: Vec<u8> = session.exp_eof().unwrap().chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
-        String::from_utf8(said).unwrap()
+        // It takes each byte for a character.
+        let bytes = session.exp_eof().unwrap().chars().map(|c| c as u8).collect();
+        String::from_utf8(bytes).unwrap()
     }
 
     #[test]

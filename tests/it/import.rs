@@ -295,7 +295,9 @@ fn what_cannot_be_decoded_is_quarantined_and_retried_for_its_person() {
     let report = old.import(&old.path(""), &["--person", ANNA], 2);
     assert_eq!((&report["archived"], &report["quarantined"]), (&1.into(), &1.into()));
     let listed = old.bench.run(&["quarantine", "list"], None);
-    assert!(listed.out.contains("junk.eml#"), "{listed}");
+    assert!(listed.out.contains("junk.eml#") && listed.out.contains("  imported  "), "{listed}");
+    let deleted = old.bench.run(&["quarantine", "delete-on-gateway", "--yes", "1", "2"], None);
+    assert!(deleted.err.contains("not quarantined") || deleted.err.contains("on its gateway"), "{deleted}");
     let retried = old.bench.json(&["quarantine", "retry", "--all", "--json"], 2);
     assert!(retried["items"][0]["quarantine"].is_string(), "{retried}");
     let head = old.head();

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::exit::{Exit, Failure, of_cycle};
+use super::indexing;
 use super::output;
 use super::wiring::{self, Global, Running};
 use crate::agent::import::{Filed, ImportReport, Order, Owners, Skipped, Target, import as run};
@@ -155,6 +156,9 @@ pub fn import(global: &Global, args: &Args) -> Result<Exit, Failure> {
         output::json(&report)?;
     } else {
         print(&report);
+    }
+    if !args.dry_run {
+        runtime.block_on(or_told_to_stop(indexing::catch_up(global, &settings)));
     }
     failure.map_or(Ok(()), Err)?;
     Ok(if report.needs_attention() { Exit::Attention } else { Exit::Ok })

@@ -283,7 +283,10 @@ impl Bar {
     fn new() -> Bar {
         let bar = std::io::stderr().is_terminal().then(|| {
             // Ten times a second is as often as anybody can read.
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10))
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+            bar.set_style(style("{msg}"));
+            bar.set_message("looking at what there is");
+            bar
         });
         Bar {
             bar,
@@ -314,6 +317,10 @@ impl Bar {
     }
 }
 
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
 impl Watch for Bar {
     fn begin(&self, phase: Phase, messages: u64, bytes: u64) {
         let Some(bar) = &self.bar else { return };
@@ -322,10 +329,7 @@ impl Watch for Bar {
         self.phase.store(phase == Phase::Exporting, Ordering::Relaxed);
         bar.reset();
         bar.set_length(bytes);
-        let template = "{msg}  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
+        bar.set_style(style("{msg}  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left"));
         bar.enable_steady_tick(Duration::from_millis(250));
         self.done(0, 0);
     }

@@ -275,7 +275,7 @@ struct Bar {
     bar: Option<ProgressBar>,
     messages: AtomicU64,
     of: AtomicU64,
-    phase: AtomicBool,
+    exporting: AtomicBool,
     stop: Arc<AtomicBool>,
 }
 
@@ -292,7 +292,7 @@ impl Bar {
             bar,
             messages: AtomicU64::new(0),
             of: AtomicU64::new(0),
-            phase: AtomicBool::new(false),
+            exporting: AtomicBool::new(false),
             stop: Arc::default(),
         }
     }
@@ -326,7 +326,7 @@ impl Watch for Bar {
         let Some(bar) = &self.bar else { return };
         self.messages.store(0, Ordering::Relaxed);
         self.of.store(messages, Ordering::Relaxed);
-        self.phase.store(phase == Phase::Exporting, Ordering::Relaxed);
+        self.exporting.store(phase == Phase::Exporting, Ordering::Relaxed);
         bar.reset();
         bar.set_length(bytes);
         bar.set_style(style("{msg}  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left"));
@@ -337,11 +337,8 @@ impl Watch for Bar {
     fn done(&self, messages: u64, bytes: u64) {
         let Some(bar) = &self.bar else { return };
         let messages = self.messages.fetch_add(messages, Ordering::Relaxed) + messages;
-        let (word, things) = match self.phase.load(Ordering::Relaxed) {
-            true => ("exporting", "messages"),
-            false => ("checking", "files"),
-        };
-        bar.set_message(format!("{word} {messages} of {} {things}", self.of.load(Ordering::Relaxed)));
+        let word = if self.exporting.load(Ordering::Relaxed) { "exporting" } else { "checking" };
+        bar.set_message(format!("{word} {messages} of {}", self.of.load(Ordering::Relaxed)));
         bar.inc(bytes);
     }
 

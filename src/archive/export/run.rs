@@ -166,11 +166,25 @@ fn look(dir: &Path, about: &About) -> Result<u32> {
     // What a run that was done left behind, or one that had not begun.
     let interrupted = marked.is_some_and(|found| found.run == runs + 1);
     if !interrupted && std::fs::symlink_metadata(&work).is_ok() {
+        if marked.is_none() && !is_ours(&work)? {
+            return Err(refused(&format!("{} is not gatepost's", work.display())));
+        }
         // Who holds it would be another run; the database is what says so.
         State::open(&work)?.close()?;
         std::fs::remove_dir_all(&work).exported("remove", &work)?;
     }
     Ok(runs)
+}
+
+/// A work folder that a run made and did not come to mark.
+fn is_ours(work: &Path) -> Result<bool> {
+    for entry in std::fs::read_dir(work).exported("read", work)? {
+        let name = entry.exported("read", work)?.file_name();
+        if !name.to_str().is_some_and(|name| name.starts_with("state.sqlite3") || name == "mark.part") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn mark(work: &Path, about: &About) -> Result<()> {

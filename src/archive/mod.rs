@@ -47,10 +47,10 @@ pub use self::core::{Committed, Core, Limits, Outcome, Receipt, Seen, Submission
 pub use self::encode::{KnownChunks, PreparedChunk, PreparedItem, prepare, sha256};
 pub use self::error::{ArchiveError, ErrorKind, Result};
 pub use self::export::{
-    Difference, Entries, ExportCheck, ExportFailure, ExportOptions, ExportReport, Found, ManifestEntry, Phase,
-    Selection, Unwatched, VolumeLimits, Watch, export, verify_export,
+    Difference, Entries, ExportCheck, ExportFailure, ExportOptions, ExportReport, ManifestEntry, Phase, Selection,
+    Unwatched, VolumeLimits, Watch, export, verify_export,
 };
-pub use self::export::{Format as ExportFormat, Kind as ExportKind};
+pub use self::export::{Format as ExportFormat, Found as ExportFound, Kind as ExportKind};
 pub use self::frame::Encoder;
 pub use self::history::{AtGateway, Happened, Happening, History};
 pub use self::imports::IMPORT;

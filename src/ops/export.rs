@@ -289,7 +289,7 @@ struct Bar {
     bar: Option<ProgressBar>,
     messages: AtomicU64,
     of: AtomicU64,
-    phase: AtomicBool,
+    exporting: AtomicBool,
     stop: Arc<AtomicBool>,
 }
 
@@ -297,13 +297,16 @@ impl Bar {
     fn new() -> Bar {
         let bar = std::io::stderr().is_terminal().then(|| {
             // Ten times a second is as often as anybody can read.
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10))
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+            bar.set_style(style("{msg}"));
+            bar.set_message("looking at what there is");
+            bar
         });
         Bar {
             bar,
             messages: AtomicU64::new(0),
             of: AtomicU64::new(0),
-            phase: AtomicBool::new(false),
+            exporting: AtomicBool::new(false),
             stop: Arc::default(),
         }
     }
@@ -328,18 +331,19 @@ impl Bar {
     }
 }
 
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
 impl Watch for Bar {
     fn begin(&self, phase: Phase, messages: u64, bytes: u64) {
         let Some(bar) = &self.bar else { return };
         self.messages.store(0, Ordering::Relaxed);
         self.of.store(messages, Ordering::Relaxed);
-        self.phase.store(phase == Phase::Exporting, Ordering::Relaxed);
+        self.exporting.store(phase == Phase::Exporting, Ordering::Relaxed);
         bar.reset();
         bar.set_length(bytes);
-        let template = "{msg}  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
+        bar.set_style(style("{msg}  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left"));
         bar.enable_steady_tick(Duration::from_millis(250));
         self.done(0, 0);
     }
@@ -347,11 +351,8 @@ impl Watch for Bar {
     fn done(&self, messages: u64, bytes: u64) {
         let Some(bar) = &self.bar else { return };
         let messages = self.messages.fetch_add(messages, Ordering::Relaxed) + messages;
-        let (word, things) = match self.phase.load(Ordering::Relaxed) {
-            true => ("exporting", "messages"),
-            false => ("checking", "files"),
-        };
-        bar.set_message(format!("{word} {messages} of {} {things}", self.of.load(Ordering::Relaxed)));
+        let word = if self.exporting.load(Ordering::Relaxed) { "exporting" } else { "checking" };
+        bar.set_message(format!("{word} {messages} of {}", self.of.load(Ordering::Relaxed)));
         bar.inc(bytes);
     }
 

@@ -250,7 +250,13 @@ pub(super) fn paths(dir: &Path, file: &str, is_new: bool) -> (PathBuf, PathBuf) 
 fn open(dir: &Path, state: &State, folders: &mut Folders, file: &str) -> Result<Open> {
     let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
     folders.make(dir, folder)?;
-    let (container, end) = state.container(file)?;
+    let noted = state.container(file)?;
+    let was_noted = noted.is_some();
+    let container = match noted {
+        Some(container) => container,
+        None => state.begin_container(file)?,
+    };
+    let end = state.end_of(file, container)?;
     let (path, whole) = paths(dir, file, container.is_new);
     if container.is_new && end == 0 {
         if std::fs::symlink_metadata(&whole).is_ok() {
@@ -267,7 +273,8 @@ fn open(dir: &Path, state: &State, folders: &mut Folders, file: &str) -> Result<
     let mut options = std::fs::OpenOptions::new();
     let mut out = options.read(true).write(true).open(&path).exported("open", &path)?;
     let len = out.metadata().exported("read", &path)?.len();
-    if len < end {
+    // Longer it may be by what an interrupted run of ours left behind its end, and by nobody else's doing.
+    if len < end || (len > end && !was_noted) {
         return Err(changed(&path));
     }
     out.set_len(end).exported("cut", &path)?;

@@ -166,11 +166,25 @@ fn look(dir: &Path, about: &About) -> Result<u32> {
     // What a run that was done left behind, or one that had not begun.
     let interrupted = marked.is_some_and(|found| found.run == runs + 1);
     if !interrupted && std::fs::symlink_metadata(&work).is_ok() {
+        if marked.is_none() && !is_ours(&work)? {
+            return Err(refused(&format!("{} is not gatepost's", work.display())));
+        }
         // Who holds it would be another run; the database is what says so.
         State::open(&work)?.close()?;
         std::fs::remove_dir_all(&work).exported("remove", &work)?;
     }
     Ok(runs)
+}
+
+/// A work folder that a run made and did not come to mark.
+fn is_ours(work: &Path) -> Result<bool> {
+    for entry in std::fs::read_dir(work).exported("read", work)? {
+        let name = entry.exported("read", work)?.file_name();
+        if !name.to_str().is_some_and(|name| name.starts_with("state.sqlite3") || name == "mark.part") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn mark(work: &Path, about: &About) -> Result<()> {
@@ -244,6 +258,7 @@ impl Run<'_> {
     fn go(&mut self, manifests: Vec<(String, Digest)>) -> Done {
         self.look_at_containers()?;
         self.look_at_done()?;
+        self.cut_back()?;
         let (messages, bytes) = self.state.planned()?;
         self.watch.begin(Phase::Exporting, messages, bytes);
         let mut last = None;
@@ -345,7 +360,16 @@ impl Run<'_> {
             let path = inside(self.dir, file);
             match sums {
                 Some((size, sha256)) if is_same(&path, *size, *sha256)? => whole.push(file.clone()),
-                _ => self.state.forget_container(file)?,
+                // It has a name of this run's, and is begun again under the next one.
+                _ => {
+                    match std::fs::remove_file(&path) {
+                        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                            return Err(failed("remove", &path, &error).into());
+                        }
+                        _ => {}
+                    }
+                    self.state.forget_container(file)?;
+                }
             }
         }
         // The volume that was open has no line of its own.
@@ -355,10 +379,9 @@ impl Run<'_> {
 
     fn slice_is_there(&self, entry: &ManifestEntry, offset: u64) -> Result<bool> {
         use std::io::Seek as _;
-        let (found, _) = self.state.container(&entry.file)?;
-        let (path, whole) = paths(self.dir, &entry.file, found.is_new);
-        // A run that ended while it gave files their names.
-        let path = if found.is_new && !path.exists() { whole } else { path };
+        let (part, whole) = paths(self.dir, &entry.file, true);
+        // One that is new, and was not given its name yet.
+        let path = if part.exists() { part } else { whole };
         let mut file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -379,7 +402,7 @@ impl Run<'_> {
             return Ok(());
         }
         for (file, found, _) in self.state.containers()? {
-            let (_, end) = self.state.container(&file)?;
+            let end = self.state.end_of(&file, found)?;
             let (path, _) = paths(self.dir, &file, found.is_new);
             if let Ok(open) = std::fs::OpenOptions::new().write(true).open(&path)
                 && open.metadata().exported("read", &path)?.len() > end

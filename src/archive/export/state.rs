@@ -397,26 +397,28 @@ impl State {
         Ok(())
     }
 
-    /// A file that messages are appended to: how this run found it, and where it ends by now. A file that no run knows
-    /// is new.
-    pub fn container(&self, file: &str) -> Result<(Found, u64)> {
-        if self.container_found(file)?.is_none() {
-            let mut get = self.db.prepare_cached("SELECT size FROM before WHERE file = ?1").noted()?;
-            let before: Option<i64> = get.query_row([file], |row| row.get(0)).optional().noted()?;
-            let sql = "INSERT INTO containers (file, start, is_new) VALUES (?1, ?2, ?3)";
-            let mut put = self.db.prepare_cached(sql).noted()?;
-            put.execute(params![file, before.unwrap_or(0), before.is_none()]).noted()?;
-        }
-        let Some(found) = self.container_found(file)? else {
-            return Err(ArchiveError::new(ErrorKind::Failed, format!("{file} is not noted")));
-        };
+    /// Notes a file that messages will be appended to, before the first of them; one that no run knows is new.
+    pub fn begin_container(&self, file: &str) -> Result<Found> {
+        let mut get = self.db.prepare_cached("SELECT size FROM before WHERE file = ?1").noted()?;
+        let before: Option<i64> = get.query_row([file], |row| row.get(0)).optional().noted()?;
+        let found = Found { start: before.map_or(0, |size| size as u64), is_new: before.is_none() };
+        let sql = "INSERT INTO containers (file, start, is_new) VALUES (?1, ?2, ?3)";
+        let mut put = self.db.prepare_cached(sql).noted()?;
+        put.execute(params![file, found.start as i64, found.is_new]).noted()?;
+        self.note()?;
+        Ok(found)
+    }
+
+    /// Where such a file ends by now.
+    pub fn end_of(&self, file: &str, found: Found) -> Result<u64> {
         let sql = "SELECT max(start + size + 1) FROM done WHERE file = ?1";
         let end: Option<i64> = self.db.prepare_cached(sql).noted()?.query_row([file], |row| row.get(0)).noted()?;
         // A message of an earlier run that is told again lies before the end that this run found.
-        Ok((found, end.map_or(found.start, |end| found.start.max(end as u64))))
+        Ok(end.map_or(found.start, |end| found.start.max(end as u64)))
     }
 
-    fn container_found(&self, file: &str) -> Result<Option<Found>> {
+    /// How this run found a file that it appends to; `None`: it did not, so far.
+    pub fn container(&self, file: &str) -> Result<Option<Found>> {
         let mut get = self.db.prepare_cached("SELECT start, is_new FROM containers WHERE file = ?1").noted()?;
         let found = get.query_row([file], |row| Ok(Found { start: row.get::<_, i64>(0)? as u64, is_new: row.get(1)? }));
         found.optional().noted()

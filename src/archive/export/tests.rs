@@ -306,6 +306,38 @@ fn what_an_interrupted_run_noted_is_believed_only_where_it_stands_there() {
 }
 
 #[test]
+fn what_others_wrote_into_an_mbox_is_not_cut_off() {
+    let fixture = Fixture::new(SMALL);
+    let reader = Reader::open(&fixture.layout).unwrap();
+    let all = everything(&reader);
+    let dir = fixture.folder.path().join("out");
+    let since_last = ExportOptions { since_last: true, ..options(Format::Mbox) };
+    export_some(&reader, &all[..10], &dir, since_last, &Unwatched).unwrap();
+    let path = dir.join("bob@corp.example/Inbox.mbox");
+    let longer = [std::fs::read(&path).unwrap(), b"From x\n\nmine\n\n".to_vec()].concat();
+    std::fs::write(&path, &longer).unwrap();
+    let error = export_some(&reader, &all, &dir, since_last, &Unwatched).unwrap_err();
+    assert!(error.what.contains("is not what was exported") && error.hint.is_some(), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), longer);
+}
+
+#[test]
+fn a_work_folder_of_others_is_left_alone() {
+    let fixture = Fixture::new(SMALL);
+    let reader = Reader::open(&fixture.layout).unwrap();
+    let dir = fixture.folder.path().join("out");
+    let work = dir.join(WORK);
+    std::fs::create_dir_all(&work).unwrap();
+    std::fs::write(work.join("letter.txt"), "mine").unwrap();
+    let error = export_all(&reader, &dir, options(Format::Eml)).unwrap_err();
+    assert!(error.what.ends_with("is not gatepost's"), "{error}");
+    std::fs::remove_file(work.join("letter.txt")).unwrap();
+    std::fs::write(work.join("state.sqlite3"), "half").unwrap();
+    export_all(&reader, &dir, options(Format::Eml)).unwrap();
+    is_good(&dir, Some(&reader));
+}
+
+#[test]
 fn two_runs_in_one_folder_do_not_meet() {
     let fixture = Fixture::new(SMALL);
     let reader = Reader::open(&fixture.layout).unwrap();

@@ -234,7 +234,7 @@ impl Reader {
                 });
             }
         }
-        events.sort_by_key(|event| (event.commit.unwrap_or(0), rank(&event.what), event.at, event.item));
+        events.sort_by_key(|event| (event.commit.unwrap_or(u64::MAX), rank(&event.what), event.at, event.item));
         events.sort_by_key(|event| event.at.as_second());
         Ok(History { items, events, unread })
     }
@@ -376,8 +376,8 @@ mod tests {
         let fixture = Fixture::new(SMALL);
         let newest = fixture.newest_pack();
         let mut bytes = fixture.pack(newest);
-        let len = bytes.len();
-        bytes[len / 2..len / 2 + 200].fill(0xff);
+        let head = memchr::memmem::find(&bytes, b"GPr1").unwrap();
+        bytes[head..head + 60].fill(0xff);
         put(&fixture.layout.pack(newest), &bytes);
         let reader = Reader::open(&fixture.layout).unwrap();
         let history = reader.history(1).unwrap();

@@ -47,8 +47,23 @@ pub fn progress(text: &str) {
 
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Failure::usage(error.to_string()))?;
-    line(&text);
+    line(&safe_json(&text));
     Ok(())
+}
+
+/// JSON with everything that a terminal might act on as `\u…`, which says the same: it stands within strings only.
+pub fn safe_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c != '\n' && is_unsafe(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 pub fn failure(failure: &Failure) {
@@ -77,13 +92,17 @@ pub fn safe(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\t' => ' ',
-            c if c.is_control() => '\u{fffd}',
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-            // Marks and tags that nobody sees.
-            '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => '\u{fffd}',
+            c if is_unsafe(c) => '\u{fffd}',
             c => c,
         })
         .collect()
+}
+
+/// Control characters, and what turns text round or hides in it.
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// `text` in at most `width` columns.
@@ -148,6 +167,13 @@ mod tests {
     fn mail_cannot_drive_the_terminal() {
         assert_eq!(safe("a\x1b[2Jb\u{202e}c\r\nd"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}\u{fffd}d");
         assert_eq!(fit("abcdef", 4), "abc…");
+        let value = serde_json::json!({ "a": "\u{9b}2J\u{7f}\u{202e}\u{e0041}\u{1b}ä\n" });
+        let text = safe_json(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(
+            text.contains("\\u009b2J\\u007f\\u202e\\udb40\\udc41") && !text.contains(['\u{9b}', '\u{202e}']),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub fn list(global: &Global, filter: FilterArgs, as_json: bool) -> Result<Exit, 
         let mut first = true;
         output::line("{\"messages\": [");
         reader.list(&filter, &mut |entry| {
-            let text = serde_json::to_string(&entry).unwrap_or_default();
+            let text = output::safe_json(&serde_json::to_string(&entry).unwrap_or_default());
             output::line(&format!("{}{text}", if first { "" } else { "," }));
             first = false;
             Ok(())

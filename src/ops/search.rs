@@ -48,7 +48,7 @@ pub fn search(global: &Global, args: &Args) -> Result<Exit, Failure> {
         let mut first = true;
         output::line("{\"messages\": [");
         let found = find(&layout, &reader, &request, &mut |entry| {
-            let text = serde_json::to_string(&entry).unwrap_or_default();
+            let text = output::safe_json(&serde_json::to_string(&entry).unwrap_or_default());
             output::line(&format!("{}{text}", if first { "" } else { "," }));
             first = false;
             Ok(())

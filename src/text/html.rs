@@ -93,12 +93,13 @@ fn markup<'a>(rest: &'a str, text: &mut Text, island_never_closed: &mut bool) ->
         text.end_line(false);
     } else if is(&"td") || is(&"th") {
         text.push(" ");
-    } else if !tag.closes && (is(&"img") || is(&"area") || is(&"input")) {
-        if let Some(alternative) = tag.attribute("alt") {
-            let mut shown = String::new();
-            references_resolved(alternative, &mut shown);
-            text.push(&shown);
-        }
+    } else if !tag.closes
+        && (is(&"img") || is(&"area") || is(&"input"))
+        && let Some(alternative) = tag.attribute("alt")
+    {
+        let mut shown = String::new();
+        references_resolved(alternative, &mut shown);
+        text.push(&shown);
     }
     tag.after
 }
@@ -111,10 +112,11 @@ fn after_comment(comment: &str) -> &str {
     if let Some(after) = comment.strip_prefix('>').or_else(|| comment.strip_prefix("->")) {
         return after;
     }
-    for end in memmem::find_iter(comment.as_bytes(), b"--") {
-        // Two dashes, and one more or an exclamation mark, may stand before the end.
-        let after = comment[end + 2..].trim_start_matches('-');
-        if let Some(after) = after.strip_prefix('>').or_else(|| after.strip_prefix("!>")) {
+    let mut rest = comment;
+    while let Some(end) = memmem::find(rest.as_bytes(), b"--") {
+        // Two dashes or more, and an exclamation mark, may stand before the end.
+        rest = rest[end..].trim_start_matches('-');
+        if let Some(after) = rest.strip_prefix('>').or_else(|| rest.strip_prefix("!>")) {
             return after;
         }
     }
@@ -216,23 +218,26 @@ struct Text {
 
 impl Text {
     fn push(&mut self, piece: &str) {
-        // Most pieces are printable ASCII with single blanks, which go over whole words at a time.
-        for word in piece.split_inclusive(|c: char| c.is_ascii_whitespace()) {
-            let blank = word.as_bytes().last().copied().filter(u8::is_ascii_whitespace);
-            let word = &word[..word.len() - usize::from(blank.is_some())];
-            if !word.is_empty() {
-                self.word(word);
+        let bytes = piece.as_bytes();
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            if !byte.is_ascii_whitespace() {
+                let rest = &bytes[at..];
+                let len = rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len());
+                self.word(&piece[at..at + len]);
+                at += len;
+                continue;
             }
-            match blank {
-                Some(b'\n') if self.pre > 0 => self.end_line(true),
-                Some(b'\r') if self.pre > 0 => {}
-                Some(blank) if self.pre > 0 => {
+            match byte {
+                _ if self.pre == 0 => self.space = true,
+                b'\n' => self.end_line(true),
+                b'\r' => {}
+                blank => {
                     self.breaks = 0;
                     self.out.push(char::from(blank));
                 }
-                Some(_) => self.space = true,
-                None => {}
             }
+            at += 1;
         }
     }
 
@@ -244,7 +249,7 @@ impl Text {
             }
         }
         self.breaks = 0;
-        if word.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        if word.is_ascii() && memchr(0, word.as_bytes()).is_none() {
             self.out.push_str(word);
         } else {
             self.out.extend(word.chars().filter(|c| !is_unseen(*c)).map(|c| if c == '\u{a0}' { ' ' } else { c }));
@@ -427,6 +432,7 @@ mod tests {
             let (text, _) = reduce(&html, 1 << 20);
             assert!(text.len() <= 1 << 20, "{piece}");
         }
+        assert_eq!(text(&format!("<!--{}", "-".repeat(4 << 20))), "");
         let deep = format!("{}deep{}", "<div><b>".repeat(100_000), "</b></div>".repeat(100_000));
         assert_eq!(text(&deep), "deep");
         let (cut, more) = reduce(&"wörd ".repeat(1000), 99);

@@ -121,7 +121,7 @@ mod tests {
     fn text_and_attachments() {
         assert_eq!(of("Subject: x\n\ntext"), [Piece::Body(0)]);
         assert_eq!(of(""), [Piece::Body(0)]);
-        assert_eq!(of(&format!("{NAMED}")), [Piece::Attachment(0)]);
+        assert_eq!(of(NAMED), [Piece::Attachment(0)]);
         let related = multipart("related", "r", &[HTML, IMAGE]);
         let calendar = "Content-Type: text/calendar\n\nBEGIN:VCALENDAR";
         let alternative = multipart("alternative", "a", &[PLAIN, &related, calendar]);

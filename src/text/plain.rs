@@ -41,8 +41,8 @@ pub fn properties(text: &str) -> String {
     while let Some(first) = lines.next() {
         line.clear();
         line.push_str(first);
+        let is_quoted = parameters(first).contains("QUOTED-PRINTABLE");
         loop {
-            let is_quoted = is_quoted_printable(&line);
             match lines.peek() {
                 // vCard 2.1: a soft line break.
                 Some(_) if is_quoted && line.ends_with('=') => {
@@ -59,10 +59,6 @@ pub fn properties(text: &str) -> String {
         property(&line, &mut out);
     }
     out
-}
-
-fn is_quoted_printable(line: &str) -> bool {
-    parameters(line).contains("QUOTED-PRINTABLE")
 }
 
 /// What stands before the value, in upper case.

@@ -401,7 +401,7 @@ pub fn code_page(page: i32) -> Option<&'static Encoding> {
         28595 => encoding_rs::ISO_8859_5,
         28597 => encoding_rs::ISO_8859_7,
         28605 => encoding_rs::ISO_8859_15,
-        50220 | 50221 | 50222 => encoding_rs::ISO_2022_JP,
+        50220..=50222 => encoding_rs::ISO_2022_JP,
         51932 => encoding_rs::EUC_JP,
         65001 => encoding_rs::UTF_8,
         _ => return None,
@@ -425,7 +425,7 @@ pub mod tests {
             body.extend_from_slice(run);
             at = (at + run.len()) % WINDOW;
         }
-        if rtf.len() % 8 == 0 {
+        if rtf.len().is_multiple_of(8) {
             body.push(1);
         }
         body.extend_from_slice(&((at as u16) << 4).to_be_bytes());

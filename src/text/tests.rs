@@ -143,7 +143,7 @@ fn tnef_in_its_place() {
             &attached("text/plain", "after.txt", b"after"),
         ],
     );
-    let mail = mail.replace("plän", "pl\u{e4}n").replace('\n', "\r\n").into_bytes();
+    let mail = mail.replace('\n', "\r\n").into_bytes();
     let content = read_all(&mail);
     assert_eq!(content.body, "The plän of the\nquarter\n", "what is there already is not doubled");
     let names: Vec<_> = content.attachments.iter().map(|one| (one.number, one.name.as_str(), one.size)).collect();

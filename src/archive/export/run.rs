@@ -164,7 +164,7 @@ fn look(dir: &Path, about: &About) -> Result<u32> {
         return Err(refused("it holds files that are no export of gatepost"));
     }
     // What a run that was done left behind, or one that had not begun.
-    let interrupted = marked.is_some_and(|found| found.run == runs + 1);
+    let interrupted = marked.as_ref().is_some_and(|found| found.run == runs + 1);
     if !interrupted && std::fs::symlink_metadata(&work).is_ok() {
         if marked.is_none() && !is_ours(&work)? {
             return Err(refused(&format!("{} is not gatepost's", work.display())));

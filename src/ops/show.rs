@@ -577,9 +577,8 @@ fn print_history(history: &History) {
 }
 
 fn told(event: &Happening) -> String {
-    let gateway = |at: &AtGateway| {
-        format!("in {} of {} on {} ({}), where it is {}", at.mailbox, at.login, at.host, at.kind, at.native_id)
-    };
+    let gateway =
+        |at: &AtGateway| format!("in {} of {} on {} ({} id {})", at.mailbox, at.login, at.host, at.kind, at.native_id);
     match &event.what {
         Happened::Fetched { peer, program, size } => format!("fetched from {peer} by {program}, {size} bytes"),
         Happened::Seen { at_gateway, date, disposition, .. } => {

@@ -57,11 +57,11 @@ pub enum Happened {
     Quarantined {
         because: String,
     },
-    /// By the version of the decoder `parser`.
+    /// By the version of the decoder `parser`; `because` is why it was decoded anew.
     Decoded {
         format: String,
         parser: u32,
-        because: String,
+        because: Option<String>,
     },
     /// Shown as one with another message from here on, or alone again.
     ShownAs {
@@ -138,8 +138,8 @@ impl Reader {
                 put(batch.at, Happened::Quarantined { because });
             }
             if let Some(message) = record.message {
-                let because = "it came in".to_owned();
-                put(batch.at, Happened::Decoded { format: message.format, parser: message.parser, because });
+                let (format, parser) = (message.format, message.parser);
+                put(batch.at, Happened::Decoded { format, parser, because: None });
             }
             for one in self.provenance(item)? {
                 sightings.insert((one.epoch, one.native_id.clone()), (item, one));
@@ -196,10 +196,12 @@ impl Reader {
                     events.push(Happening { at: batch.at, item: one.withdraw, commit: Some(batch.seq), what });
                 }
                 Record::Decode(one) if wanted.contains(&one.decode) => {
-                    let because = one.because;
                     let what = match one.message {
-                        Some(message) => Happened::Decoded { format: message.format, parser: message.parser, because },
-                        None => Happened::Quarantined { because },
+                        Some(message) => {
+                            let because = Some(one.because);
+                            Happened::Decoded { format: message.format, parser: message.parser, because }
+                        }
+                        None => Happened::Quarantined { because: one.because },
                     };
                     events.push(Happening { at: one.at, item: one.decode, commit: Some(batch.seq), what });
                 }

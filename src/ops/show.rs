@@ -577,9 +577,8 @@ fn print_history(history: &History) {
 }
 
 fn told(event: &Happening) -> String {
-    let gateway = |at: &AtGateway| {
-        format!("in {} of {} on {} ({}), where it is {}", at.mailbox, at.login, at.host, at.kind, at.native_id)
-    };
+    let gateway =
+        |at: &AtGateway| format!("in {} of {} on {} ({} id {})", at.mailbox, at.login, at.host, at.kind, at.native_id);
     match &event.what {
         Happened::Fetched { peer, program, size } => format!("fetched from {peer} by {program}, {size} bytes"),
         Happened::Seen { at_gateway, date, disposition, .. } => {
@@ -587,7 +586,10 @@ fn told(event: &Happening) -> String {
             format!("seen {}{date}: {}", gateway(at_gateway), disposition.as_str().replace('_', " "))
         }
         Happened::Quarantined { because } => format!("quarantined: {because}"),
-        Happened::Decoded { format, parser, because } => format!("decoded as {format} by decoder {parser}: {because}"),
+        Happened::Decoded { format, parser, because: None } => format!("decoded as {format} by decoder {parser}"),
+        Happened::Decoded { format, parser, because: Some(why) } => {
+            format!("decoded anew as {format} by decoder {parser}: {why}")
+        }
         Happened::ShownAs { message } if *message == event.item => "shown as a message of its own".to_owned(),
         Happened::ShownAs { message } => format!("shown as one with message {message}"),
         Happened::Filed { person, folder, because, .. } => {

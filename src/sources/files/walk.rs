@@ -285,11 +285,7 @@ impl Walk<'_> {
         delivered: Option<Timestamp>,
     ) -> Result<(), Stop> {
         let (mail, found) = match copied(path, self.options)? {
-            Ok(Read::Mail(mail, found)) => (mail, found),
-            Ok(Read::Empty) => {
-                self.taker.skipped(Skip::Empty, path);
-                return Ok(());
-            }
+            Ok(Read::Mail(read)) => *read,
             Ok(Read::Skip(why)) => {
                 self.taker.skipped(why, path);
                 return Ok(());
@@ -363,8 +359,7 @@ fn too_long(bytes: u64) -> String {
 }
 
 enum Read {
-    Mail(Copied, Metadata),
-    Empty,
+    Mail(Box<(Copied, Metadata)>),
     Skip(Skip),
 }
 
@@ -401,9 +396,9 @@ fn copied(path: &Path, options: &Options) -> Result<Result<Read, String>, Stop> 
         return Ok(Err(CHANGED.into()));
     }
     if copy.len() == 0 {
-        return Ok(Ok(Read::Empty));
+        return Ok(Ok(Read::Skip(Skip::Empty)));
     }
-    Ok(Ok(Read::Mail(copy.finish()?, before)))
+    Ok(Ok(Read::Mail(Box::new((copy.finish()?, before)))))
 }
 
 fn is_as_before(file: &File, before: &Metadata) -> bool {

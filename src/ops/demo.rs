@@ -100,6 +100,7 @@ fn next_steps(dir: &Path, config: &Path) {
     output::line(&format!("The archive stands in {}. Look at it:", dir.join("archive").display()));
     for command in [
         "list --person anna@corp.example",
+        "search invoice",
         "show 1 --envelope",
         "export exported --person anna@corp.example",
         "verify",

@@ -19,7 +19,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((choice, rest)) = input.split_first() else { return };
     let mail = match KINDS.get(usize::from(choice % 8).wrapping_sub(1)) {
         None => rest.to_vec(),
-        // Two thirds of the kinds again as an attachment by name.
+        // The same as an attachment.
         Some(kind) if choice & 8 != 0 => {
             let head = format!("Content-Type: {kind}\r\nContent-Disposition: attachment; filename=a\r\n\r\n");
             [head.as_bytes(), rest].concat()

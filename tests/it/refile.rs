@@ -176,8 +176,12 @@ fn both_copies_of_a_protected_mail_are_shown_and_exported() {
     assert_eq!(said.out, protected.replace("Bcc: dave@corp.example\r\n", ""), "its header is open to all");
     let out = bench.folder().join("out");
     assert_eq!(bench.run(&["export", out.to_str().unwrap()], None).code, Some(0));
-    let file = out.join("anna@corp.example/sent/undated/00000001.protected.eml");
-    assert_eq!(std::fs::read_to_string(file).unwrap(), protected);
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(out.join("manifest.json")).unwrap()).unwrap();
+    let entries = manifest["entries"].as_array().unwrap();
+    let annas = |entry: &&serde_json::Value| entry["protected"] == true && entry["person"] == "anna@corp.example";
+    let file = entries.iter().find(annas).unwrap()["file"].as_str().unwrap();
+    assert_eq!(std::fs::read_to_string(out.join(file)).unwrap(), protected);
     bench.is_in_order("both");
     let again = bench.json(&["refile", "--all", "--json"], 0);
     assert_eq!(again["summary"]["decoded_anew"], 0, "{again}");

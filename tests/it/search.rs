@@ -292,7 +292,7 @@ fn hostile_mails_are_found_by_their_subjects() {
         ("hostile-html", html("<div>".repeat(100_000) + "htmlword").into_bytes()),
         (
             "hostile-charset",
-            b"From: eve@elsewhere.example\r\nTo: bob@corp.example\r\nSubject: hostile-charset\r\nContent-Type: text/plain; charset=\"x-\xff\"\r\n\r\n\xff\xfe\x80 charsetword\r\n".to_vec(),
+            b"From: eve@elsewhere.example\r\nTo: bob@corp.example\r\nSubject: hostile-charset\r\nContent-Type: text/plain; charset=\"x-\xff\"\r\n\r\n\x80\xff\xfe charsetword\r\n".to_vec(),
         ),
         (
             "hostile-escape",

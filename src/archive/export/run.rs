@@ -194,8 +194,11 @@ fn mark(work: &Path, about: &About) -> Result<()> {
     Ok(())
 }
 
+/// Files and their SHA-256.
+type Sums = Vec<(String, Digest)>;
+
 /// Takes over what the manifests say; the last of them, and the sums of all.
-fn know(dir: &Path, runs: u32, state: &State) -> Result<(Option<Previous>, Vec<(String, Digest)>)> {
+fn know(dir: &Path, runs: u32, state: &State) -> Result<(Option<Previous>, Sums)> {
     let mut manifests = Vec::new();
     for run in 1..=runs {
         let file = file_name(run);

@@ -107,6 +107,9 @@ pub(super) struct Found {
     pub is_new: bool,
 }
 
+/// A file that a run opened, how it found it, and what is in it once it is whole.
+pub type Opened = (String, Found, Option<(u64, Digest)>);
+
 impl State {
     /// Opens or makes the database of a work folder.
     pub fn open(work: &Path) -> Result<State> {
@@ -430,7 +433,7 @@ impl State {
     }
 
     /// The files that this run opened: with what is in them when they are whole.
-    pub fn containers(&self) -> Result<Vec<(String, Found, Option<(u64, Digest)>)>> {
+    pub fn containers(&self) -> Result<Vec<Opened>> {
         let sql = "SELECT file, start, is_new, size, sha256 FROM containers ORDER BY file";
         let mut get = self.db.prepare_cached(sql).noted()?;
         let rows = get.query_map([], |row| {

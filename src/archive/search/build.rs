@@ -90,7 +90,7 @@ pub fn catch_up(
         Opened::Whole(_, mark) if (mark.item, mark.decoded) == (target.item, target.decoded) => {
             return Ok(Some(report));
         }
-        Opened::Whole(index, mark) => (index, mark),
+        Opened::Whole(index, mark) => (*index, mark),
         Opened::Missing => (state::create(layout)?, Mark { item: 0, decoded: (0, 0), ..target.clone() }),
         Opened::Unfit(why) => {
             report.rebuilt = Some(why);

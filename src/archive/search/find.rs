@@ -109,7 +109,7 @@ impl Finder {
         }
         match request.order {
             // The order of `list`: those without a date come last.
-            Order::Newest => hits.sort_unstable_by(|a, b| (b.date, b.message).cmp(&(a.date, a.message))),
+            Order::Newest => hits.sort_unstable_by_key(|hit| std::cmp::Reverse((hit.date, hit.message))),
             Order::Oldest => {
                 hits.sort_unstable_by_key(|hit| (hit.date.is_none(), hit.date, hit.message));
             }

@@ -81,7 +81,7 @@ fn mark_in(folder: &Path) -> Option<Mark> {
 
 /// An index that is whole and belongs to this state of the archive, or why it has to be built anew.
 pub enum Opened {
-    Whole(Index, Mark),
+    Whole(Box<Index>, Mark),
     /// There is none.
     Missing,
     /// In words for people.
@@ -108,7 +108,7 @@ pub fn open(layout: &Layout, reader: &Reader) -> Result<Opened> {
         Err(error) => return Ok(Opened::Unfit(format!("it is damaged ({error})"))),
     };
     match check(&index, &folder) {
-        Ok(()) => Ok(Opened::Whole(index, mark)),
+        Ok(()) => Ok(Opened::Whole(Box::new(index), mark)),
         Err(damage) => Ok(Opened::Unfit(format!("it is damaged ({damage})"))),
     }
 }

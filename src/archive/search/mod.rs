@@ -9,8 +9,8 @@
 //! **Why tantivy.** SQLite's FTS5 would have been one dependency less. With positions, which phrases need, and over the
 //! same words, its index is about twice as large and takes about twice as long (`tests/bench/search` measures both).
 //!
-//! **How far it is.** A [`state::Mark`] in the index's own commit says up to which item, decoding and head the archive was
-//! read. Indexing follows committing: a reader of its own asks the catalogue for what came after the mark ([`build`]),
+//! **How far it is.** A mark (`state`) in the index's own commit says up to which item, decoding and head the archive was
+//! read. Indexing follows committing: a reader of its own asks the catalogue for what came after the mark (`build`),
 //! whenever a run of the agent ended or somebody searches. It takes a lock of its own and never the archive's.
 //!
 //! **When it is wrong.** Another version, another archive or state of it (a restored backup), a missing or damaged file

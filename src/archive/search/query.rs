@@ -19,7 +19,7 @@
 //! | `in:` | `inbox` or `sent` |
 //! | `person:` | a person's archive: id, or a part of id, name or address |
 //!
-//! Words are compared as [`super::words`] says; several words in one value (`anna@corp.example`, `e-mail`) are a phrase. `in:`
+//! Words are compared as `words` beside this file says; several words in one value (`anna@corp.example`, `e-mail`) are a phrase. `in:`
 //! and `person:` ask about where a mail is filed and not about the mail; they can be joined by OR with each other only.
 //!
 //! Must never: panic, take a query for another one (what is not understood is an error with its place), or cost more than

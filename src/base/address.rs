@@ -11,13 +11,16 @@ use std::fmt;
 #[serde(transparent)]
 pub struct Address(String);
 
+/// RFC 5321 §4.5.3.1 knows 64 and 255; what is longer than this is no address.
+const BYTES_MAX: usize = 1024;
+
 impl Address {
     /// `None` for what is no SMTP address (`<>`, X.400 and `EX:` forms, plain names).
     pub fn parse(text: &str) -> Option<Address> {
         let text = text.trim().trim_start_matches('<').trim_end_matches('>').trim();
         let text = unprefixed(text);
         let (local, domain) = text.rsplit_once('@')?;
-        if text.len() > 1024 {
+        if text.len() > BYTES_MAX {
             return None;
         }
         let bad = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '<' | '>' | ',' | ';');
@@ -31,7 +34,9 @@ impl Address {
         }
         // Asked again: IDNA maps some characters to these (U+037E to a semicolon).
         let domain = normalise_domain(domain).filter(|domain| !domain.contains(bad))?;
-        Some(Address(format!("{}@{domain}", local.to_lowercase())))
+        let address = format!("{}@{domain}", local.to_lowercase());
+        // Once more: IDNA and lower case may have made it longer.
+        (address.len() <= BYTES_MAX).then_some(Address(address))
     }
 
     pub fn as_str(&self) -> &str {
@@ -150,6 +155,12 @@ mod tests {
             assert_eq!(parsed(text).as_deref(), Some("ako+@1)"), "{text}");
         }
         assert_eq!(parsed("\"smtp:\"@corp.example"), None);
+        // One that grows beyond what is read again is none.
+        for n in 900..1024 {
+            if let Some(address) = parsed(&format!("{}@\u{e4}\u{e4}.example", "a".repeat(n))) {
+                assert_eq!(parsed(&address).as_deref(), Some(address.as_str()), "{n}");
+            }
+        }
     }
 
     #[test]

@@ -14,7 +14,6 @@ use super::output;
 use super::wiring::{self, Global, Running};
 use crate::agent::import::{Filed, ImportReport, Order, Owners, Skipped, Target, import as run};
 use crate::agent::place::{Into, Owner, new_person};
-use crate::agent::policies::UnknownInternal;
 use crate::agent::rules::Rules;
 use crate::agent::{CycleError, route};
 use crate::archive::{Catalogue, Folder, PersonRecord};
@@ -107,7 +106,7 @@ pub fn import(global: &Global, args: &Args) -> Result<Exit, Failure> {
     // Everybody must be known before anything is made.
     let catalogue = if layout.identity_file().exists() { Some(Catalogue::of(&layout)?) } else { None };
     let people = Arc::new(wiring::people(&settings, catalogue.as_ref())?);
-    let known = Known { people: &people, settings: &settings, create: args.create_person };
+    let known = Known { people: &people, create: args.create_person };
     let order = Order {
         owners: owners(&known, args, &paths)?,
         paths,
@@ -240,7 +239,6 @@ fn is_within(path: &Path, root: &Path) -> bool {
 /// Who can be named.
 struct Known<'a> {
     people: &'a People,
-    settings: &'a Settings,
     create: bool,
 }
 
@@ -272,9 +270,8 @@ impl Known<'_> {
     /// Somebody whose archive may be made.
     fn made(&self, text: &str) -> Result<Option<PersonRecord>, Failure> {
         let address = Address::parse(text);
-        let by_policy = self.settings.policies.unknown_internal == UnknownInternal::Create
-            && address.as_ref().is_some_and(|address| self.people.is_internal(address));
-        if !self.create && !by_policy {
+        // Whatever the policy is for addresses in mail: this one was typed, and may be mistyped.
+        if !self.create {
             return Ok(None);
         }
         let id = PersonId::checked(text)

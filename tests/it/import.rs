@@ -245,8 +245,10 @@ fn an_unknown_person_is_an_error_that_names_who_is_alike() {
     let said = old.run(&path, &["--person", "../x", "--create-person"]);
     assert!(said.code == Some(1) && said.err.contains("no archive can have this name"), "{said}");
     old.import(&path, &["--person", "Old Archive", "--create-person"], 0);
-    // By the policy of this configuration our own domain's people are made.
-    old.import(&path, &["--person", "fresh@corp.example"], 0);
+    // The policy of this configuration makes our own domain's people from mail, and none from a typing mistake.
+    let said = old.run(&path, &["--person", "annna@corp.example"]);
+    assert!(said.code == Some(1) && said.err.contains("did you mean `anna@corp.example`"), "{said}");
+    old.import(&path, &["--person", "fresh@corp.example", "--create-person"], 0);
     assert_eq!(old.places(), [place("Old Archive", "inbox", "a"), place("fresh@corp.example", "inbox", "a")]);
     // It is somebody now.
     assert_eq!(old.import(&path, &["--person", "old archive"], 0)["already_archived"], 1);

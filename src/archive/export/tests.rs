@@ -7,8 +7,9 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::super::error::ErrorKind;
+use super::super::test_support::options as archive_options;
 use super::super::test_support::*;
-use super::super::{Filter, Folder, Reader};
+use super::super::{Core, Filing, Filter, Folder, Reader, Writer};
 use super::manifest::{Part, SUMS, read};
 use super::state::WORK;
 use super::*;
@@ -212,6 +213,41 @@ fn each_run_adds_what_is_new_and_leaves_the_rest() {
         }
         let check = check(&dir, None);
         assert_eq!((check.runs, check.messages, check.head), (2, total, Some(reader.head().unwrap())));
+    }
+}
+
+/// What went and came back lies there still: it is told again, and not written again.
+#[test]
+fn what_is_filed_again_after_it_was_withdrawn_is_told_again() {
+    for format in FORMATS {
+        let fixture = Fixture::new(SMALL);
+        let dir = fixture.folder.path().join("out");
+        let since_last = ExportOptions { since_last: true, ..options(format) };
+        let run = || export_all(&Reader::open(&fixture.layout).unwrap(), &dir, since_last).unwrap();
+        let changed = |job: fn(&mut Core) -> Result<()>| {
+            let (writer, _) = Writer::open(archive_options(&fixture.layout, SMALL.pack_bytes_max)).unwrap();
+            let archive = writer.handle();
+            wait(archive.call(move |core| job(core).and_then(|()| core.close()))).unwrap();
+            drop(archive);
+            writer.finish().unwrap();
+        };
+        let total = run().exported;
+        let before = files(&dir);
+        changed(|core| core.withdraw(1, BOB, Folder::Inbox, "a test"));
+        let gone = run();
+        assert_eq!((gone.exported, gone.withdrawn.len(), gone.withdrawn[0].id), (0, 1, 1), "{format:?}");
+        changed(|core| {
+            let filing = Filing { person: BOB.into(), folder: Folder::Inbox, because: "a test".into() };
+            core.file(1, vec![filing], Vec::new(), 1)
+        });
+        let again = run();
+        assert_eq!((again.exported, again.kept, again.earlier), (1, 1, total - 1), "{format:?}");
+        assert_eq!(manifest(&dir, "manifest-0003.json").len(), 1);
+        is_good(&dir, None);
+        let after = files(&dir);
+        assert!(before.iter().all(|(name, bytes)| name == SUMS || after[name] == *bytes), "{format:?}");
+        // Told twice, and there once.
+        assert_eq!(run().manifest, None);
     }
 }
 

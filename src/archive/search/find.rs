@@ -309,13 +309,15 @@ struct Filings<'r> {
     /// Who is meant by each `person:` of the query, in its order.
     people: Vec<BTreeSet<String>>,
     texts: crate::archive::read::Texts,
-    /// Messages that are filed for the one person who is asked for: a bit for each number.
-    of_person: Option<Vec<u64>>,
+    /// Messages that are filed for those who are asked for: a bit for each number. One set for each question that must
+    /// be answered with yes.
+    of_people: Vec<Vec<u64>>,
 }
 
 impl<'r> Filings<'r> {
     fn of(reader: &Reader, request: &'r Request) -> Result<Filings<'r>> {
-        let mut people = Vec::new();
+        let mut people: Vec<BTreeSet<String>> = Vec::new();
+        let mut of_people = Vec::new();
         let mut known = None;
         for node in &request.query.filing {
             let mut asked = Vec::new();
@@ -331,18 +333,20 @@ impl<'r> Filings<'r> {
                 };
                 people.push(persons(known, text)?);
             }
+            if let (Node::Leaf(Leaf::Person(_)), Some(named)) = (node, people.last()) {
+                of_people.push(messages_of(reader, named)?);
+            }
         }
-        let of_person = match &request.filter.person {
-            Some(person) => Some(reader.messages_of(person)?),
-            None => None,
-        };
-        Ok(Filings { request, people, texts: crate::archive::read::Texts::of(&request.filter), of_person })
+        if let Some(person) = &request.filter.person {
+            of_people.push(reader.messages_of(person)?);
+        }
+        Ok(Filings { request, people, texts: crate::archive::read::Texts::of(&request.filter), of_people })
     }
 
     fn may_have(&self, message: u64) -> bool {
         let bit =
             |bits: &Vec<u64>| bits.get((message / 64) as usize).is_some_and(|word| word >> (message % 64) & 1 == 1);
-        self.of_person.as_ref().is_none_or(bit)
+        self.of_people.iter().all(bit)
     }
 
     fn fit(&self, entry: &Entry) -> bool {
@@ -359,6 +363,19 @@ impl<'r> Filings<'r> {
             && self.texts.fit(entry)
             && self.request.query.filing.iter().all(|node| holds(node, entry, &mut people))
     }
+}
+
+/// The messages of any of them.
+fn messages_of(reader: &Reader, people: &BTreeSet<String>) -> Result<Vec<u64>> {
+    let mut all = Vec::new();
+    for person in people {
+        let some = reader.messages_of(person)?;
+        if all.len() < some.len() {
+            all.resize(some.len(), 0);
+        }
+        all.iter_mut().zip(some).for_each(|(all, some)| *all |= some);
+    }
+    Ok(all)
 }
 
 /// Visits every leaf, also when the answer is known: each `person:` takes its own set.

@@ -6,8 +6,11 @@
 //! back as text. Whose a message is, it does not know: the catalogue says that, for each hit, so that a change of
 //! filings needs no new index and no stale index can show a mail to somebody.
 //!
-//! **Why tantivy.** SQLite's FTS5 would have been one dependency less. With positions, which phrases need, and over the
-//! same words, its index is about twice as large and takes about twice as long (`tests/bench/search` measures both).
+//! **Why tantivy.** SQLite's FTS5 would have been one dependency less, and `tests/bench/search` measures both. Over 100,000
+//! mails (228 MB of text) the index takes 36.5 % of the text with all its fields, FTS5's 40.8 % with one; 5,400 mails/s are
+//! read, reduced to text and indexed, and FTS5 alone takes 6,000 texts/s. So size and rate do not decide. What does: words of
+//! our own (accents, scripts without spaces) need no unsafe code here and C there; dates, sizes and numbers are columns of the
+//! index; it merges beside the work, and it does not share a lock with the catalogue, whose commits a mail's receipt waits for.
 //!
 //! **How far it is.** A mark (`state`) in the index's own commit says up to which item, decoding and head the archive was
 //! read. Indexing follows committing: a reader of its own asks the catalogue for what came after the mark (`build`),

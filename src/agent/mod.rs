@@ -3,6 +3,7 @@
 //! One cycle of one profile is [`cycle::run`]; what it needs is in [`Agent`]. Nothing here knows the
 //! configuration file, a terminal or an exit code.
 
+pub mod alarms;
 mod archived;
 mod budget;
 pub mod cycle;

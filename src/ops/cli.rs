@@ -9,7 +9,7 @@ use super::exit::{Exit, Failure};
 use super::wiring::Global;
 use super::{
     check, configuration, demo, directory, explain, export, extract_pdf, import, init, logging, once, output, people,
-    prove, quarantine, read, reconcile, refile, run, search, secret, shell, show, status,
+    prove, quarantine, read, reconcile, refile, run, search, secret, service, shell, show, status,
 };
 use crate::archive::search::Order;
 use crate::archive::{Folder, Head};
@@ -178,6 +178,11 @@ enum Command {
     Secret {
         #[command(subcommand)]
         command: SecretCommand,
+    },
+    /// gatepost as a service of this machine
+    Service {
+        #[command(subcommand)]
+        command: service::Command,
     },
     /// What the gateways hold against what is recorded of it
     Reconcile {
@@ -426,6 +431,7 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
             SecretCommand::List { json } => secret::list(global, json),
             SecretCommand::Remove { name } => secret::remove(global, &name),
         },
+        Command::Service { command } => service::service(global, &command),
         Command::Reconcile { profile, json } => reconcile::reconcile(global, profile.as_deref(), json),
         Command::Verify { expect_head, sample, json } => prove::verify(global, expect_head, sample, json),
         // Done before anything was opened.
@@ -447,8 +453,20 @@ mod tests {
     use super::*;
 
     /// They ask, serve, make something, or print what is no data.
-    const WITHOUT_JSON: [&str; 8] =
-        ["demo", "init", "run", "completions", "man", "help", "secret set", "secret remove"];
+    const WITHOUT_JSON: [&str; 12] = [
+        "demo",
+        "init",
+        "run",
+        "completions",
+        "man",
+        "help",
+        "secret set",
+        "secret remove",
+        "service install",
+        "service uninstall",
+        "service start",
+        "service stop",
+    ];
 
     fn leaves(command: &clap::Command, name: &str, found: &mut Vec<(String, clap::Command)>) {
         if !command.has_subcommands() || command.get_arguments().any(|argument| argument.get_id() == "json") {

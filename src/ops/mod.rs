@@ -6,6 +6,8 @@
 //! | [`exit`] | exit codes, and errors as a person reads them |
 //! | `wiring` | configuration → archive, agent, sources |
 //! | `once`, `run` | a cycle of every profile; the agent |
+//! | `host`, `service` | the service manager: what it is told, and how it comes to start gatepost |
+//! | `watch` | watched from outside: alarms, heartbeat, metrics, reports |
 //! | `login` | the way to the gateways, which knows what was refused before |
 //! | `demo` | the whole job on the embedded gateway |
 //! | `init` | a dialogue that ends with a configuration which was tried |
@@ -31,6 +33,7 @@ pub mod exit;
 mod explain;
 mod export;
 mod extract_pdf;
+mod host;
 mod import;
 mod indexing;
 mod init;
@@ -47,7 +50,9 @@ mod refile;
 mod run;
 mod search;
 mod secret;
+mod service;
 mod shell;
 mod show;
 mod status;
+mod watch;
 mod wiring;

@@ -3,6 +3,7 @@
 
 use super::directory::{Keeper, Known};
 use super::exit::{Exit, Failure};
+use super::host::{Host, Nobody};
 use super::indexing;
 use super::once;
 use super::output;
@@ -12,6 +13,11 @@ use tokio::sync::Notify;
 
 pub fn run(global: &Global) -> Result<Exit, Failure> {
     with_a_thrifty_allocator();
+    agent(global, &Nobody, wiring::told_to_stop())
+}
+
+/// The agent under a service manager, or without one; ends when `stop` does, or when the archive cannot go on.
+pub fn agent(global: &Global, host: &dyn Host, stop: impl Future<Output = ()>) -> Result<Exit, Failure> {
     let settings = wiring::settings(global)?;
     for notice in &settings.notices {
         tracing::warn!(notice, "configuration");
@@ -26,13 +32,15 @@ pub fn run(global: &Global) -> Result<Exit, Failure> {
     let keeper = Keeper::default();
     let news = Notify::new();
     let ended = runtime.block_on(async {
+        host.ready();
         let profiles = settings.profiles.iter().map(|profile| forever(&running, &settings, &keeper, &news, profile));
         tokio::select! {
             never = indexing::follow(global, &settings, &news) => match never {},
             failures = futures_util::future::select_all(profiles.map(Box::pin)) => Some(failures.0),
-            () = wiring::told_to_stop() => None,
+            () = stop => None,
         }
     });
+    host.stopping();
     tracing::info!("stopping");
     let finished = running.finish();
     match ended {

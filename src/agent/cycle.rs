@@ -11,10 +11,12 @@ use std::collections::{HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
+use super::alarms::{Kind, Notice};
 use super::budget::Budget;
 use super::decoders::Work;
 use super::delete::delete;
 use super::findings::Findings;
+use super::pace::{Held, Pace};
 use super::report::{ProfileReport, ReportedError};
 use super::rules::Rules;
 use super::waiting::Waiting;
@@ -49,15 +51,16 @@ pub async fn run<S: Source>(
     let rules = std::sync::Arc::new(rules);
     if profile.delete && !source.abilities().can_delete {
         let why = source.abilities().cannot_delete_because.clone().unwrap_or_default();
-        report.alarms.push(format!("nothing is deleted on this gateway: {why}"));
+        report.alarms.push(Notice::new(Kind::CannotDelete, format!("nothing is deleted on this gateway: {why}")));
     }
     source.keep_notes(&agent.root, &agent.fs);
     let mut budget = None;
-    let mut is_held_back = false;
+    let mut pace = Pace::new(&profile.pacing);
+    let mut held = None;
     for folder in &profile.folders {
         let waiting = HashSet::new();
         let (report, findings) = (&mut report, &mut findings);
-        let budget = &mut budget;
+        let (budget, pace) = (&mut budget, &mut pace);
         let mut cycle = Cycle {
             agent,
             profile,
@@ -68,11 +71,12 @@ pub async fn run<S: Source>(
             findings,
             removed: 0,
             budget,
-            is_held_back: false,
+            pace,
+            held: None,
         };
         let done = cycle.folder(folder).await;
         let settled = cycle.settle_budget();
-        is_held_back |= cycle.is_held_back;
+        held = held.or(cycle.held);
         match done.and(settled) {
             Ok(()) => {}
             // A folder that is missing or cannot be read does not keep the mail of the others back.
@@ -85,24 +89,33 @@ pub async fn run<S: Source>(
             }
         }
     }
-    if let (true, Some(budget)) = (is_held_back, &budget) {
-        report.alarms.push(format!(
+    report.held_back = held;
+    if let (Some(Held::Budget), Some(budget)) = (held, &budget) {
+        report.tell(Kind::Budget, format!(
             "the daily budget of {} is used up (`daily_budget`): what is pending stays on the gateway and is archived from \
              midnight UTC on",
             bytesize::ByteSize(budget.limit()).display().si()
         ));
     }
     if report.vanished > 0 {
-        report.alarms.push(format!(
-            "{} items vanished before they were archived; gatepost did not delete them, another client did",
-            report.vanished
-        ));
+        let what = format!(
+            "{} vanished before they were archived. gatepost did not delete them; another client did",
+            plural(report.vanished)
+        );
+        report.tell(Kind::Vanished, what);
     }
     let history = history(agent, profile, &findings, &report).await;
     report.alarms.extend(findings.alarms(profile, &report, &history));
     report.excluded_by = std::mem::take(&mut findings.excluded_by);
     if profile.delete && source.abilities().can_delete {
         report.alarms.extend(findings.quarantined(profile, &report, agent.clock.now()));
+    }
+    if let Some(CycleError::Stopped) = failure {
+        (report.held_back, failure) = (Some(Held::Stopped), None);
+    }
+    if held == Some(Held::Disk) {
+        report.finish();
+        report.alarms.push(Notice::new(Kind::Disk, short_of_room(agent, report.pending)));
     }
     if let Some(error) = &failure {
         report.error = Some(ReportedError { what: error.to_string(), hint: error.hint().map(str::to_owned) });
@@ -138,8 +151,9 @@ struct Cycle<'a, S: Source> {
     /// Removed from the folder since it was opened.
     removed: u64,
     budget: &'a mut Option<Budget>,
-    /// The budget did not suffice.
-    is_held_back: bool,
+    pace: &'a mut Pace,
+    /// Why not everything was downloaded.
+    held: Option<Held>,
 }
 
 /// How a pass over a folder ended.
@@ -162,9 +176,8 @@ impl<S: Source> Cycle<'_, S> {
             self.agent.archive.call(move |core| core.epoch(&name)).await?
         };
         if let Some(why) = &epoch.alarm {
-            self.report
-                .alarms
-                .push(format!("{folder}: {why}; its items are looked at anew, those that are archived are recognised"));
+            let what = format!("{folder}: {why}; its items are looked at anew, those that are archived are recognised");
+            self.report.tell(Kind::NewEpoch, what);
         }
         let fell = epoch.state.is_some_and(|(next, _)| opened.state.next < next) || epoch.highest >= opened.state.next;
         if fell && opened.numbered {
@@ -182,15 +195,18 @@ impl<S: Source> Cycle<'_, S> {
                 }
             }
         }
-        self.report.alarms.push(format!("{folder}: it keeps changing; what is left waits for the next run"));
+        self.report.tell(Kind::Listing, format!("{folder}: it keeps changing; what is left waits for the next run"));
         Ok(())
     }
 
     async fn begin_anew(&mut self, folder: &str, name: &EpochName, why: String) -> Result<Epoch, CycleError> {
-        self.report.alarms.push(format!(
-            "{folder}: {why}: this is not the folder that was recorded (a restored server?); \
+        self.report.tell(
+            Kind::NewEpoch,
+            format!(
+                "{folder}: {why}: this is not the folder that was recorded (a restored server?); \
              its items are looked at anew, those that are archived are recognised"
-        ));
+            ),
+        );
         let name = name.clone();
         Ok(self.agent.archive.call(move |core| core.next_epoch(&name, why)).await?)
     }
@@ -223,7 +239,9 @@ impl<S: Source> Cycle<'_, S> {
     ) -> Result<Pass, CycleError> {
         let id = epoch.id;
         let now = self.agent.clock.now();
-        let can_delete = self.profile.delete && self.source.abilities().can_delete;
+        self.held = self.held.or(self.pace.held(self.agent));
+        // What is deleted is recorded, and a disk that is nearly full is left alone.
+        let can_delete = self.profile.delete && self.source.abilities().can_delete && self.held != Some(Held::Disk);
         let policy = DeletePolicy {
             delete: can_delete,
             delete_excluded: self.profile.delete_excluded,
@@ -330,10 +348,13 @@ impl<S: Source> Cycle<'_, S> {
         let unlisted = if from > 0 { 0 } else { exists.saturating_sub(counted) };
         if unlisted > 0 {
             self.report.listed += unlisted;
-            self.report.alarms.push(format!(
-                "the gateway said that the folder holds {exists} items and listed {counted}: another client \
+            self.report.tell(
+                Kind::Listing,
+                format!(
+                    "the gateway said that the folder holds {exists} items and listed {counted}: another client \
                  deleted some just now, or it left them out; they are looked for again"
-            ));
+                ),
+            );
         }
         self.finish_pass(opened, id, unlisted == 0).await?;
         Ok(Pass::Done)
@@ -424,8 +445,10 @@ impl<S: Source> Cycle<'_, S> {
         }
         let agent = self.agent;
         let peer = self.source.peer();
+        let halt = self.pace.halt();
         let (out, mut fetched) = mpsc::channel::<Fetched>(64);
-        let fetch = self.source.fetch(wanted, &agent.intake, &out);
+        let intake = agent.intake_of(&self.profile.name);
+        let fetch = self.source.fetch(wanted, &intake, &out);
         tokio::pin!(fetch);
         let mut done: Option<Result<(), CycleError>> = None;
         let mut unanswered: HashSet<&str> = wanted.iter().map(|listed| listed.native_id.as_str()).collect();
@@ -436,6 +459,7 @@ impl<S: Source> Cycle<'_, S> {
             } else {
                 tokio::select! {
                     biased;
+                    () = halt.halted() => return Err(CycleError::Stopped),
                     item = fetched.recv() => item,
                     result = &mut fetch => {
                         done = Some(result.map_err(CycleError::from));
@@ -601,6 +625,22 @@ async fn take(
     report.count(disposition);
     agent.archive.call(move |core| core.dispose(&seen, disposition, &because)).await?;
     Ok(true)
+}
+
+fn plural(items: u64) -> String {
+    if items == 1 { "1 item".to_owned() } else { format!("{items} items") }
+}
+
+/// What is said when collecting pauses for want of room.
+fn short_of_room(agent: &Agent, waiting: u64) -> String {
+    let room = agent.room().unwrap_or(super::disk::Room { free: 0, reserve: 0 });
+    let size = |bytes: u64| bytesize::ByteSize(bytes).display().iec().to_string();
+    format!(
+        "{} free, reserve {} (`reserve`). Collecting paused; {} on the gateway. Nothing was lost",
+        size(room.free),
+        size(room.reserve),
+        if waiting == 1 { "1 item waits".to_owned() } else { format!("{waiting} items wait") }
+    )
 }
 
 fn before(now: Timestamp, wait: std::time::Duration) -> Timestamp {

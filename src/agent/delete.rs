@@ -5,6 +5,7 @@
 //! listing, where the item is absent and becomes `deleted (inferred)`.
 
 use super::CycleError;
+use super::alarms::Kind;
 use super::report::ProfileReport;
 use crate::archive::{DeletedHow, Handle, Receipt, Seen};
 use crate::base::fsio::Fs;
@@ -43,9 +44,10 @@ pub async fn delete<S: Source>(
     let removed = (confirmed.len() + absent.len()) as u64;
     report.deleted += confirmed.len() as u64;
     if still > 0 {
-        report.alarms.push(format!(
-            "the gateway said OK to the deletion of {still} items and still has them; they are tried again"
-        ));
+        report.tell(
+            Kind::Listing,
+            format!("the gateway said OK to the deletion of {still} items and still has them; they are tried again"),
+        );
     }
     archive
         .call(move |core| {

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use std::collections::BTreeMap;
 
+use super::alarms::{Kind, Notice};
 use super::decoders::Note;
 use super::report::ProfileReport;
 use super::route::is_suspect;
@@ -69,25 +70,32 @@ impl Findings {
     }
 
     /// What is said of quarantined mail before it goes, and when it has gone.
-    pub fn quarantined(&self, profile: &Profile, report: &ProfileReport, now: Timestamp) -> Vec<String> {
+    pub fn quarantined(&self, profile: &Profile, report: &ProfileReport, now: Timestamp) -> Vec<Notice> {
         let mut alarms = Vec::new();
+        let mut tell = |kind, text| alarms.push(Notice::new(kind, text));
         let new = report.quarantined.saturating_sub(self.quarantined_due);
         let wait = profile.quarantine_wait().and_then(|wait| SignedDuration::try_from(wait).ok());
         if let (Some(wait), true) = (wait.filter(|wait| !wait.is_zero()), new > 0)
             && let Ok(day) = now.checked_add(wait)
         {
-            alarms.push(format!(
-                "{new} quarantined items will be deleted on the gateway after {} unless `gatepost quarantine retry` \
+            tell(
+                Kind::QuarantineDue,
+                format!(
+                    "{new} quarantined items will be deleted on the gateway after {} unless `gatepost quarantine retry` \
                  files them or `delete_quarantined` says otherwise; their bytes stay in the archive",
-                day.strftime("%Y-%m-%d %H:%M UTC")
-            ));
+                    day.strftime("%Y-%m-%d %H:%M UTC")
+                ),
+            );
         }
         if self.quarantined_due > 0 {
-            alarms.push(format!(
-                "{} quarantined items were due for deletion on the gateway (`delete_quarantined`); their bytes stay in \
+            tell(
+                Kind::QuarantineDue,
+                format!(
+                    "{} quarantined items were due for deletion on the gateway (`delete_quarantined`); their bytes stay in \
                  the archive, see `gatepost quarantine list`",
-                self.quarantined_due
-            ));
+                    self.quarantined_due
+                ),
+            );
         }
         alarms
     }
@@ -99,35 +107,48 @@ impl Findings {
     }
 
     /// `history`: how the gateway's items before this run's were decoded, newest first.
-    pub fn alarms(&self, profile: &Profile, report: &ProfileReport, history: &[Decoding]) -> Vec<String> {
+    pub fn alarms(&self, profile: &Profile, report: &ProfileReport, history: &[Decoding]) -> Vec<Notice> {
         let mut alarms = Vec::new();
+        let mut tell = |kind, text| alarms.push(Notice::new(kind, text));
         let arrived = report.archived + report.quarantined + report.unfetchable + report.excluded;
         if profile.role == Role::Alternate && arrived > 0 {
-            alarms.push(format!(
-                "{arrived} items came to the alternate journaling mailbox: journal delivery is failing; look at why the \
+            tell(
+                Kind::Alternate,
+                format!(
+                    "{arrived} items came to the alternate journaling mailbox: journal delivery is failing; look at why the \
                  journal mailbox refuses reports (full, or its address is wrong)"
-            ));
+                ),
+            );
         }
         if self.content_lost > 0 {
-            alarms.push(format!(
-                "{} bounced journal reports came back without their mail: only its headers are archived; look for the \
+            tell(
+                Kind::ContentLost,
+                format!(
+                    "{} bounced journal reports came back without their mail: only its headers are archived; look for the \
                  mail in the senders' and recipients' mailboxes",
-                self.content_lost
-            ));
+                    self.content_lost
+                ),
+            );
         }
         if self.capped > 0 {
-            alarms.push(format!(
-                "{} items named more unknown people than `create_max_per_item`; the rest is unassigned",
-                self.capped
-            ));
+            tell(
+                Kind::Capped,
+                format!(
+                    "{} items named more unknown people than `create_max_per_item`; the rest is unassigned",
+                    self.capped
+                ),
+            );
         }
         if self.suspect > 0 {
-            alarms.push(format!(
-                "{} journal reports could not be believed or read; they were filed by their headers alone",
-                self.suspect
-            ));
+            tell(
+                Kind::Untrusted,
+                format!(
+                    "{} journal reports could not be believed or read; they were filed by their headers alone",
+                    self.suspect
+                ),
+            );
         }
-        alarms.extend(self.unexpected(profile, history));
+        alarms.extend(self.unexpected(profile, history).map(|text| Notice::new(Kind::Unexpected, text)));
         alarms
     }
 

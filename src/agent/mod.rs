@@ -9,11 +9,14 @@ mod budget;
 pub mod cycle;
 mod decoders;
 mod delete;
+pub mod disk;
 mod findings;
 mod guard;
+pub mod health;
 pub mod import;
 pub mod logins;
 pub mod order;
+pub mod pace;
 pub mod place;
 pub mod policies;
 pub mod reconcile;
@@ -22,11 +25,13 @@ pub mod report;
 pub mod retry;
 pub mod route;
 pub mod rules;
+pub mod schedule;
 mod waiting;
 mod window;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::archive::{ArchiveError, Handle};
@@ -36,6 +41,7 @@ use crate::journal::DecodeOptions;
 use crate::sources::{Intake, SourceError};
 use budget::Budgets;
 use decoders::Decoders;
+use disk::{Reserve, Room};
 use guard::Guard;
 use policies::Policies;
 
@@ -45,10 +51,17 @@ pub use decoders::{PARSER, stored as stored_message};
 pub struct Agent {
     pub archive: Handle,
     pub intake: Intake,
+    /// Of each profile, so that one whose gateway hangs in the middle of a mail holds up no other.
+    intakes: Mutex<HashMap<String, Intake>>,
+    profiles: usize,
+    window_bytes: usize,
     pub fs: Fs,
     pub clock: Arc<dyn Clock>,
     /// The archive's folder, where small working files lie.
     root: PathBuf,
+    reserve: Reserve,
+    /// Asks for the room on the archive's disk.
+    measure: Measure,
     budgets: Budgets,
     guard: Arc<Guard>,
     decoders: Decoders,
@@ -70,6 +83,7 @@ pub struct Profile {
     pub expect: Expect,
     pub policies: Policies,
     pub decode: DecodeOptions,
+    pub pacing: pace::Pacing,
 }
 
 impl Profile {
@@ -105,6 +119,7 @@ impl Agent {
         archive: Handle,
         archive_root: &std::path::Path,
         window_bytes: usize,
+        reserve: Reserve,
         fs: Fs,
         clock: Arc<dyn Clock>,
     ) -> Result<Agent, ArchiveError> {
@@ -114,7 +129,60 @@ impl Agent {
         let decoders = Decoders::start(threads, &archive, &guard).map_err(io)?;
         let intake = Intake::new(window_bytes, archive.spool().to_owned());
         let budgets = Budgets::new(archive_root, fs.clone(), clock.clone());
-        Ok(Agent { archive, intake, fs, clock, root: archive_root.to_owned(), budgets, guard, decoders })
+        let intakes = Mutex::default();
+        Ok(Agent {
+            archive,
+            intake,
+            intakes,
+            profiles: 1,
+            window_bytes,
+            fs,
+            clock,
+            root: archive_root.to_owned(),
+            reserve,
+            measure: Box::new(Room::of),
+            budgets,
+            guard,
+            decoders,
+        })
+    }
+}
+
+/// Of the window for a profile, however many there are: in less, every mail would go through a file.
+const SHARE_MIN: usize = 1024 * 1024;
+
+/// Asks for the room on the volume of a folder.
+pub type Measure = Box<dyn Fn(&std::path::Path, Reserve) -> std::io::Result<Room> + Send + Sync>;
+
+impl Agent {
+    /// The room on the archive's disk.
+    pub fn room(&self) -> std::io::Result<Room> {
+        (self.measure)(&self.root, self.reserve)
+    }
+
+    /// So many profiles share the window.
+    pub fn shared_by(mut self, profiles: usize) -> Agent {
+        self.profiles = profiles.max(1);
+        self
+    }
+
+    /// A profile's share of the window.
+    fn intake_of(&self, profile: &str) -> Intake {
+        if self.profiles == 1 {
+            return self.intake.clone();
+        }
+        let mut intakes = self.intakes.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = || {
+            let bytes = (self.window_bytes / self.profiles).max(SHARE_MIN.min(self.window_bytes));
+            Intake::new(bytes, self.archive.spool().to_owned())
+        };
+        intakes.entry(profile.to_owned()).or_insert_with(share).clone()
+    }
+
+    /// A disk of the test's own.
+    pub fn measured_by(mut self, measure: Measure) -> Agent {
+        self.measure = measure;
+        self
     }
 }
 
@@ -125,6 +193,9 @@ pub enum CycleError {
     Source(#[from] SourceError),
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// In the middle of a download, whose session is of no use any more. What had come is archived.
+    #[error("told to stop")]
+    Stopped,
 }
 
 impl CycleError {
@@ -137,6 +208,7 @@ impl CycleError {
         match self {
             CycleError::Source(error) => error.hint.as_deref(),
             CycleError::Archive(error) => error.hint.as_deref(),
+            CycleError::Stopped => None,
         }
     }
 }

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::alarms::Kind;
 use super::report::ProfileReport;
 use super::rules::{self, Rules};
 use super::{CycleError, Profile, cycle, window};
@@ -197,7 +198,7 @@ pub async fn rehearse<S: Source>(
         });
         let fitting = fitting.count();
         if fitting < wanted.len() {
-            report.alarms.push(format!(
+            report.tell(Kind::Budget, format!(
                 "{folder}: {} items are left out: a rehearsal downloads no more than `daily_budget` allows in a day",
                 wanted.len() - fitting
             ));

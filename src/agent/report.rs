@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::alarms::{Kind, Notice};
+use super::pace::Held;
 use crate::archive::{Disposition, Head};
 
 /// One profile's cycle. The first keys are what other programs rely on.
@@ -30,7 +32,10 @@ pub struct ProfileReport {
     pub bytes: u64,
     pub seconds: f64,
     pub head: Option<Head>,
-    pub alarms: Vec<String>,
+    pub alarms: Vec<Notice>,
+    /// What ended the cycle before all was done; what is left is `pending`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<Held>,
     pub error: Option<ReportedError>,
     /// The gateway was left alone: it is not time for another login yet. `error` says why.
     #[serde(default, skip)]
@@ -63,6 +68,10 @@ impl ProfileReport {
             Disposition::Vanished => self.vanished += 1,
             Disposition::Failed => self.failed += 1,
         }
+    }
+
+    pub fn tell(&mut self, kind: Kind, text: String) {
+        self.alarms.push(Notice::new(kind, text));
     }
 
     pub fn disposed(&self) -> u64 {

@@ -363,8 +363,8 @@ pub struct LastRun {
 }
 
 impl Core {
-    /// Notes a run of a profile, and records it in the chain when it did something.
-    pub fn ran(&mut self, name: &str, success: bool, report: serde_json::Value, idle: bool) -> Result<()> {
+    /// Notes a run of a profile, and records it in the chain when it did something: then under the number that is returned.
+    pub fn ran(&mut self, name: &str, success: bool, report: serde_json::Value, idle: bool) -> Result<Option<u64>> {
         // An outage is recorded once, not once per try.
         let same_error = report["listed"] == 0
             && !report["error"].is_null()
@@ -375,10 +375,12 @@ impl Core {
                 .any(|last| last.name == name && last.report["error"]["what"] == report["error"]["what"]);
         if !idle && !same_error {
             self.event("run", "agent", report)?;
-            return self.close();
+            self.close()?;
+            return self.newest_event("run");
         }
         let now = self.clock.now().as_second();
-        self.catalogue.put_run(name, now, success.then_some(now), &report.to_string())
+        self.catalogue.put_run(name, now, success.then_some(now), &report.to_string())?;
+        Ok(None)
     }
 }
 

@@ -64,7 +64,7 @@ pub use self::record::{
 pub use self::recover::OpenOptions;
 pub use self::redact::{write_twin_without_bcc, write_without_bcc};
 pub use self::refile::{Choice, Filed, Provenance, Reporter};
-pub use self::status::{Attention, Decoding, Event, Gateway, Totals, Volume};
+pub use self::status::{Attention, Decoding, Event, Gateway, Totals, Unsettled, Volume};
 pub use self::verify::{Damage, VerifyOptions, VerifyReport, verify};
 pub use self::walk::TornTail;
 pub use self::writer::{Handle, Writer};

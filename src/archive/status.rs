@@ -56,6 +56,8 @@ pub struct Volume {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Event {
+    /// Its number in the archive.
+    pub id: u64,
     pub event: String,
     pub at: Timestamp,
     pub who: String,
@@ -94,6 +96,37 @@ pub struct Decoding {
 const PASSED_OVER_MAX: u64 = 10_000;
 
 impl Core {
+    /// What of a gateway is not settled and still there. By the index of what is open, so that it costs nothing in an
+    /// archive of millions.
+    pub fn unsettled(&mut self, of: Gateway<'_>) -> Result<Unsettled> {
+        let sql = "SELECT s.disposition, count(*), min(s.at) FROM epochs e JOIN sightings s
+                       ON s.epoch = e.id AND s.gone IS NULL AND s.disposition IN ('quarantined', 'unfetchable', 'failed')
+                   WHERE e.host = ?1 AND e.login = ?2 GROUP BY s.disposition";
+        let mut statement = self.catalogue.db.prepare_cached(sql)?;
+        let mut rows = statement.query(params![of.host, of.login])?;
+        let mut found = Unsettled::default();
+        while let Some(row) = rows.next()? {
+            let (name, count) = (row.get::<_, String>(0)?, row.get::<_, i64>(1)? as u64);
+            match Disposition::from_name(&name) {
+                Some(Disposition::Quarantined) => found.quarantined = count,
+                Some(Disposition::Unfetchable) => found.unfetchable = count,
+                Some(Disposition::Failed) => {
+                    found.failed = count;
+                    found.oldest = row.get::<_, Option<i64>>(2)?.map(moment);
+                }
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// The number of the newest event of a name.
+    pub fn newest_event(&mut self, name: &str) -> Result<Option<u64>> {
+        let sql = "SELECT max(id) FROM events WHERE event = ?1";
+        let id: Option<i64> = self.catalogue.db.prepare_cached(sql)?.query_row([name], |row| row.get(0))?;
+        Ok(id.map(|id| id as u64))
+    }
+
     /// How the newest items of a gateway were decoded, newest first, without the first `skip` of them.
     pub fn newest_decodings(&mut self, of: Gateway<'_>, skip: u64, limit: u64) -> Result<Vec<Decoding>> {
         // By the items' own order: sightings have no index by time, and a gateway has millions of them.
@@ -116,6 +149,27 @@ impl Core {
         }
         Ok(decodings)
     }
+}
+
+fn event(row: &rusqlite::Row<'_>) -> rusqlite::Result<Event> {
+    let what: String = row.get(3)?;
+    Ok(Event {
+        event: row.get(0)?,
+        at: moment(row.get(1)?),
+        who: row.get(2)?,
+        what: serde_json::from_str(&what).unwrap_or(serde_json::Value::Null),
+        id: row.get::<_, i64>(4)? as u64,
+    })
+}
+
+/// Items of a gateway that have no final disposition, or need a person.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unsettled {
+    pub quarantined: u64,
+    pub unfetchable: u64,
+    pub failed: u64,
+    /// When the oldest of the failed ones was tried last.
+    pub oldest: Option<Timestamp>,
 }
 
 fn moment(second: i64) -> Timestamp {
@@ -192,18 +246,17 @@ impl Reader {
 
     /// The newest events of a name, newest first.
     pub fn events(&self, name: &str, limit: u32) -> Result<Vec<Event>> {
-        let sql = "SELECT event, at, who, what FROM events WHERE event = ?1 ORDER BY id DESC LIMIT ?2";
+        let sql = "SELECT event, at, who, what, id FROM events WHERE event = ?1 ORDER BY id DESC LIMIT ?2";
         let mut statement = self.catalogue.db.prepare_cached(sql)?;
-        let rows = statement.query_map(params![name, limit], |row| {
-            let what: String = row.get(3)?;
-            Ok(Event {
-                event: row.get(0)?,
-                at: moment(row.get(1)?),
-                who: row.get(2)?,
-                what: serde_json::from_str(&what).unwrap_or(serde_json::Value::Null),
-            })
-        })?;
+        let rows = statement.query_map(params![name, limit], event)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// One event by its number.
+    pub fn event(&self, id: u64) -> Result<Option<Event>> {
+        let sql = "SELECT event, at, who, what, id FROM events WHERE id = ?1";
+        let mut statement = self.catalogue.db.prepare_cached(sql)?;
+        Ok(statement.query_row([id as i64], event).optional()?)
     }
 
     /// Quarantined items (each once, by its first sighting) and unfetchable ones, oldest first.

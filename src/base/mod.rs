@@ -1,6 +1,7 @@
 //! What every other room stands on: no room of the flow is imported from here.
 
 pub mod address;
+pub mod backoff;
 pub mod bytes;
 pub mod clock;
 pub mod credential;

@@ -11,10 +11,12 @@ pub struct Keys {
     pub later: &'static [(&'static str, &'static str)],
 }
 
-pub const TOP: Keys = Keys { table: "", known: &["archive", "people", "profile"], later: &[] };
+pub const TOP: Keys = Keys { table: "", known: &["archive", "control", "people", "profile"], later: &[] };
 
 pub const ARCHIVE: Keys =
-    Keys { table: "archive", known: &["path", "catalogue", "pack_size", "window", "index"], later: &[] };
+    Keys { table: "archive", known: &["path", "catalogue", "pack_size", "window", "reserve", "index"], later: &[] };
+
+pub const CONTROL: Keys = Keys { table: "control", known: &["socket"], later: &[] };
 
 pub const PEOPLE: Keys = Keys {
     table: "people",
@@ -71,13 +73,17 @@ pub const PEOPLE_LDAP: Keys = Keys {
 pub const PERSON: Keys =
     Keys { table: "people.person", known: &["id", "name", "addresses", "legacy", "groups"], later: &[] };
 
-const EVERY: &str = "write an interval instead, such as `every = \"300s\"`";
-
 pub const PROFILE: Keys = Keys {
     table: "profile",
     known: &[
         "name",
         "every",
+        "cron",
+        "timezone",
+        "jitter",
+        "inactive_after",
+        "paused_max",
+        "bandwidth",
         "refused_retry",
         "delete",
         "delete_after",
@@ -104,13 +110,14 @@ pub const PROFILE: Keys = Keys {
         "pop3",
         "gateway",
     ],
-    later: &[("cron", EVERY), ("timezone", EVERY)],
+    later: &[],
 };
 
 /// All tables that have a header of their own.
 pub const TABLES: &[&Keys] = &[
     &TOP,
     &ARCHIVE,
+    &CONTROL,
     &PEOPLE,
     &PEOPLE_LDAP,
     &PERSON,
@@ -146,6 +153,7 @@ pub const PROFILE_IMAP: Keys = Keys {
         "allow_plaintext",
         "sole_client",
         "daily_budget",
+        "idle",
     ],
     later: &[],
 };

@@ -26,7 +26,9 @@ pub use keys::nearest;
 pub use oauth2::OAuth2Settings;
 pub use secret::{SecretRef, vault};
 
+use crate::agent::disk::Reserve;
 use crate::agent::policies::Policies;
+use crate::agent::schedule::Schedule;
 use crate::agent::{Expect, Role};
 use crate::journal::DecodeOptions;
 use crate::net::TlsMode;
@@ -51,6 +53,8 @@ pub struct Settings {
     /// Where all this was read, absolute.
     pub file: PathBuf,
     pub archive: ArchiveSettings,
+    /// Where a running agent listens for commands; `None`: in the archive's folder.
+    pub control: Option<PathBuf>,
     pub people: PeopleOptions,
     pub directory: Option<LdapSettings>,
     /// Of `[people]`: what holds where a profile says nothing else, and for mail of profiles that are gone.
@@ -82,6 +86,7 @@ pub struct ArchiveSettings {
     pub pack_bytes_max: u64,
     /// Bytes in flight between gateway and archive.
     pub window_bytes: usize,
+    pub reserve: Reserve,
     /// Bring the index of `search` up to date after each run.
     pub index: bool,
 }
@@ -89,7 +94,15 @@ pub struct ArchiveSettings {
 #[derive(Clone, Debug)]
 pub struct ProfileSettings {
     pub name: String,
-    pub every: Duration,
+    pub schedule: Schedule,
+    /// A cycle begins up to this much later than it is due, by chance.
+    pub jitter: Duration,
+    /// Without a new item for so long the profile is inactive; `None`: never.
+    pub inactive_after: Option<Duration>,
+    /// A profile that is paused for longer is an alarm.
+    pub paused_max: Duration,
+    /// Bytes a second that are downloaded at most, on average.
+    pub bandwidth: Option<u64>,
     /// Between two tries of a login that was refused again and again.
     pub refused_retry: Duration,
     /// Delete archived items on the gateway?
@@ -149,6 +162,8 @@ pub struct ImapSettings {
     pub sole_client: bool,
     /// `u64::MAX`: without a limit.
     pub daily_budget: Option<u64>,
+    /// A connection that waits for news between the cycles (RFC 2177).
+    pub idle: bool,
 }
 
 /// [`Pop3Options`] before the password was fetched; of `[profile.pop3]` or `[profile.gateway]`.
@@ -182,6 +197,11 @@ pub struct EwsSettings {
 }
 
 impl ProfileSettings {
+    /// Whether a second connection waits for news.
+    pub fn idles(&self) -> bool {
+        matches!(&self.source, SourceSettings::Imap(imap) if imap.idle)
+    }
+
     /// What the source needs, the password included; call it once per session, not once per process,
     /// so that a changed password is taken up.
     pub fn source_options(&self) -> Result<SourceOptions, ConfigError> {

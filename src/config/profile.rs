@@ -5,11 +5,14 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::login::{self, proxy, trust, trust_of_server};
 use super::raw::{Found, Table, without_login};
 use super::secret::secret_ref;
 use super::{EwsSettings, ImapSettings, LoginSettings, Pop3Settings, ProfileSettings, SourceSettings, keys, policies};
 use crate::agent::policies::Policies;
+use crate::agent::schedule::{Cron, Schedule};
 use crate::base::units::{BadUnit, parse_duration, parse_size};
 use crate::journal::DecodeOptions;
 use crate::net::TlsMode;
@@ -130,10 +133,12 @@ fn profile<'d>(
 ) -> Option<(ProfileSettings, Vec<Found<&'d str>>)> {
     let duration =
         |key: &str, default: u64| table.unit(key, parse_duration, "\"300s\"").unwrap_or(Duration::from_secs(default));
-    let every = duration("every", 300);
-    if every.is_zero() {
-        table.wrong("every", "is zero", "a poll costs the gateway a login: \"60s\" is often, \"300s\" is usual");
-    }
+    let schedule = schedule(table, duration("every", 300));
+    let jitter = duration("jitter", 0);
+    let inactive_after =
+        table.unit("inactive_after", or_never, "\"180m\"").unwrap_or(Some(Duration::from_secs(180 * 60)));
+    let paused_max = duration("paused_max", 7 * 24 * 60 * 60);
+    let bandwidth = table.unit("bandwidth", bandwidth, "\"2MiB\"").flatten();
     if !table.has("delete") {
         let what =
             "is missing: gatepost must be told whether to delete archived items on the gateway, and does not guess";
@@ -184,7 +189,11 @@ fn profile<'d>(
     let delete = delete.unwrap_or(false);
     let profile = ProfileSettings {
         name,
-        every,
+        schedule,
+        jitter,
+        inactive_after,
+        paused_max,
+        bandwidth,
         refused_retry,
         delete,
         delete_after,
@@ -197,6 +206,59 @@ fn profile<'d>(
         source,
     };
     Some((profile, folders))
+}
+
+/// `every`, or `cron` with its time zone.
+fn schedule(table: &Table<'_, '_>, every: Duration) -> Schedule {
+    if every.is_zero() {
+        table.wrong("every", "is zero", "a poll costs the gateway a login: \"60s\" is often, \"300s\" is usual");
+    }
+    let zone = match table.has("timezone").then(|| table.filled("timezone", "timezone = \"Europe/Berlin\"")).flatten() {
+        None => TimeZone::system(),
+        Some(name) => TimeZone::get(name).unwrap_or_else(|_| {
+            let hint = "write its name in the time zone database: \"Europe/Berlin\", \"America/New_York\", \"UTC\"";
+            table.wrong("timezone", format!("{name:?} is no time zone that this machine knows"), hint);
+            TimeZone::UTC
+        }),
+    };
+    if !table.has("cron") {
+        if table.has("timezone") {
+            table.notice("timezone", "has no effect without cron");
+        }
+        return Schedule::Every(every);
+    }
+    if table.has("every") {
+        let what = format!("stands beside every (line {})", table.line_of("every"));
+        table.wrong("cron", what, "leave one of them");
+    }
+    let Some(text) = table.filled("cron", "cron = \"*/5 * * * *\"") else { return Schedule::Every(every) };
+    match Cron::parse(text, zone) {
+        Ok(cron) => Schedule::Cron(Box::new(cron)),
+        Err(bad) => {
+            table.wrong("cron", bad.what, bad.hint);
+            Schedule::Every(every)
+        }
+    }
+}
+
+/// A duration, or `never`.
+fn or_never(text: &str) -> Result<Option<Duration>, BadUnit> {
+    if text.trim() == "never" { Ok(None) } else { parse_duration(text).map(Some) }
+}
+
+/// Bytes a second, or `unlimited`.
+fn bandwidth(text: &str) -> Result<Option<u64>, BadUnit> {
+    const MIN: u64 = 1024;
+    if text.trim() == "unlimited" {
+        return Ok(None);
+    }
+    match parse_size(text)? {
+        size if size < MIN => Err(BadUnit {
+            what: format!("{text:?} a second is too little to empty a mailbox"),
+            hint: "at least \"1KiB\"; it counts bytes in each second".into(),
+        }),
+        size => Ok(Some(size)),
+    }
 }
 
 /// Long enough for a person to look, short enough that a gateway does not fill up.
@@ -267,6 +329,7 @@ fn imap<'d>(table: &Table<'_, 'd>, folder: &Path) -> Option<(ImapSettings, Vec<F
         allow_plaintext,
         sole_client: table.boolean("sole_client").unwrap_or(false),
         daily_budget: table.unit("daily_budget", daily_budget, "\"2500MB\""),
+        idle: table.boolean("idle").unwrap_or(false),
     };
     Some((settings, folders))
 }

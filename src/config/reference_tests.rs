@@ -101,6 +101,9 @@ fn the_reference_shows_the_defaults() {
         "mailbox = ",
         "oauth2 = ",
         "daily_budget = ",
+        "cron = ",
+        "timezone = ",
+        "socket = ",
     ];
     let all = uncommented(&[]);
     assert!(examples.iter().all(|example| all.lines().any(|line| line.starts_with(example))));
@@ -142,7 +145,8 @@ fn what_is_shown_of_the_configuration_is_the_configuration() {
         text.lines().map(line).collect()
     };
     // Each stands instead of another key.
-    let written = passwords(&without_tokens(&uncommented(&["mailbox_id = ", "impersonate = ", "oauth2 = "])));
+    let examples = ["mailbox_id = ", "impersonate = ", "oauth2 = ", "cron = ", "timezone = "];
+    let written = passwords(&without_tokens(&uncommented(&examples)));
     let settings = parse(&folder().join("gatepost.toml"), &written).unwrap();
     let shown = show::text(&show::tree(&settings));
     let again = parse(&settings.file, &passwords(&shown)).unwrap_or_else(|errors| panic!("{errors}\n{shown}"));
@@ -153,7 +157,13 @@ fn what_is_shown_of_the_configuration_is_the_configuration() {
     };
     assert_eq!(facts(&again), facts(&settings), "{shown}");
     // Keys that say the same as another, or nothing where the default is nothing.
-    let silent = ["people.ndr_addresses", "profile.imap.mailbox_id", "profile.pop3.mailbox_id"];
+    let silent = [
+        "people.ndr_addresses",
+        "profile.cron",
+        "profile.timezone",
+        "profile.imap.mailbox_id",
+        "profile.pop3.mailbox_id",
+    ];
     let mut found = BTreeSet::new();
     collect("", &show::tree(&settings), &mut found);
     let path = |table: &str, key: &str| if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };

@@ -10,9 +10,10 @@ use super::doc::Doc;
 use super::error::ConfigErrors;
 use super::raw::{Found, Table};
 use super::{ArchiveSettings, Settings, keys, ldap, policies, profile};
+use crate::agent::disk::Reserve;
 use crate::agent::policies::Policies;
 use crate::base::address::{Address, normalise_domain};
-use crate::base::units::parse_size;
+use crate::base::units::{BadUnit, parse_size};
 use crate::journal::DecodeOptions;
 use crate::people::{Origin, PeopleOptions, Person, PersonId};
 
@@ -44,6 +45,7 @@ pub fn settings(doc: Doc<'_>, tree: &Spanned<DeTable<'_>>, file: &Path) -> Resul
         name.push(".tokens");
         doc.set_token_folder(archive.path.with_file_name(name));
     }
+    let control = top.table("control", &keys::CONTROL).and_then(|table| path(&table, "socket", folder));
     let (mut policies, mut decode) = (Policies::default(), DecodeOptions::default());
     let mut directory = None;
     let people = top.table("people", &keys::PEOPLE).map(|table| {
@@ -72,7 +74,7 @@ pub fn settings(doc: Doc<'_>, tree: &Spanned<DeTable<'_>>, file: &Path) -> Resul
         unreachable!("no archive and no mistake");
     };
     let people = people.unwrap_or_default();
-    Ok(Settings { file: file.to_owned(), archive, people, directory, policies, decode, profiles, notices })
+    Ok(Settings { file: file.to_owned(), archive, control, people, directory, policies, decode, profiles, notices })
 }
 
 /// A path as the file has it, made absolute.
@@ -98,8 +100,14 @@ fn archive(table: &Table<'_, '_>, folder: &Path) -> Option<ArchiveSettings> {
         catalogue,
         pack_bytes_max: pack,
         window_bytes: usize::try_from(window).unwrap_or(usize::MAX),
+        reserve: table.unit("reserve", reserve, "\"10GiB\"").unwrap_or_default(),
         index: table.boolean("index").unwrap_or(true),
     })
+}
+
+/// A size, or `auto`.
+fn reserve(text: &str) -> Result<Reserve, BadUnit> {
+    if text.trim() == "auto" { Ok(Reserve::Auto) } else { parse_size(text).map(Reserve::Bytes) }
 }
 
 fn size(table: &Table<'_, '_>, key: &str, default: u64, min: u64, min_text: &str) -> u64 {

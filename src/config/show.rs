@@ -16,9 +16,11 @@ use super::secret::SecretRef;
 use super::{
     ArchiveSettings, EwsSettings, ImapSettings, LdapSettings, Pop3Settings, ProfileSettings, Settings, SourceSettings,
 };
+use crate::agent::disk::Reserve;
 use crate::agent::policies::{
     NonInternal, NotEnveloped, Policies, Scope, Selection, UnauthenticatedSender, UnknownInternal,
 };
+use crate::agent::schedule::Schedule;
 use crate::agent::{Expect, Role};
 use crate::base::address::Address;
 use crate::journal::{ClearText, DecodeOptions, Reporter};
@@ -31,9 +33,12 @@ use crate::sources::pop3::options::Pop3Auth;
 
 /// What [`Settings`] say, as a tree of the file's shape.
 pub fn tree(settings: &Settings) -> Table {
-    let Settings { file: _, archive, people, directory, policies, decode, profiles, notices: _ } = settings;
+    let Settings { file: _, archive, control, people, directory, policies, decode, profiles, notices: _ } = settings;
     let mut top = Table::new();
     top.insert("archive".into(), Value::Table(self::archive(archive)));
+    if let Some(socket) = control {
+        top.insert("control".into(), Value::Table(Out::default().put("socket", path(socket)).0));
+    }
     top.insert("people".into(), Value::Table(self::people(people, directory.as_ref(), policies, decode)));
     let profiles = profiles.iter().map(|settings| Value::Table(profile(settings))).collect();
     top.insert("profile".into(), Value::Array(profiles));
@@ -127,12 +132,17 @@ fn addresses<'a>(addresses: impl Iterator<Item = &'a Address>) -> Value {
 }
 
 fn archive(settings: &ArchiveSettings) -> Table {
-    let ArchiveSettings { path: folder, catalogue, pack_bytes_max, window_bytes, index } = settings;
+    let ArchiveSettings { path: folder, catalogue, pack_bytes_max, window_bytes, reserve, index } = settings;
+    let reserve = match reserve {
+        Reserve::Auto => "auto".to_owned(),
+        Reserve::Bytes(bytes) => size(*bytes),
+    };
     Out::default()
         .put("path", path(folder))
         .put_some("catalogue", catalogue.as_deref().map(path))
         .put("pack_size", size(*pack_bytes_max))
         .put("window", size(*window_bytes as u64))
+        .put("reserve", reserve)
         .put("index", *index)
         .0
 }
@@ -230,7 +240,11 @@ fn ldap(settings: &LdapSettings) -> Table {
 fn profile(settings: &ProfileSettings) -> Table {
     let ProfileSettings {
         name,
-        every,
+        schedule,
+        jitter,
+        inactive_after,
+        paused_max,
+        bandwidth,
         refused_retry,
         delete,
         delete_after,
@@ -243,6 +257,10 @@ fn profile(settings: &ProfileSettings) -> Table {
         source,
     } = settings;
     let DecodeOptions { envelope_headers, journal_addresses: _, gateway_hosts, clear_text, trusted_reporters } = decode;
+    let (every, cron) = match schedule {
+        Schedule::Every(every) => (Some(duration(*every)), None),
+        Schedule::Cron(cron) => (None, Some(cron)),
+    };
     let quarantined = match delete_quarantined {
         None => "never".to_owned(),
         Some(wait) if wait.is_zero() => "at once".to_owned(),
@@ -268,7 +286,13 @@ fn profile(settings: &ProfileSettings) -> Table {
     };
     Out::default()
         .put("name", name.clone())
-        .put("every", duration(*every))
+        .put_some("every", every)
+        .put_some("cron", cron.map(|cron| cron.text().to_owned()))
+        .put_some("timezone", cron.and_then(|cron| cron.zone().iana_name().map(str::to_owned)))
+        .put("jitter", duration(*jitter))
+        .put("inactive_after", inactive_after.map_or_else(|| "never".to_owned(), duration))
+        .put("paused_max", duration(*paused_max))
+        .put("bandwidth", bandwidth.map_or_else(|| "unlimited".to_owned(), size))
         .put("refused_retry", duration(*refused_retry))
         .put("delete", *delete)
         .put("delete_after", duration(*delete_after))
@@ -357,7 +381,7 @@ fn tls_word(tls: TlsMode) -> &'static str {
 
 fn imap(settings: &ImapSettings) -> Table {
     let ImapSettings { host, port, tls, trust, username, login, auth, folders, timeout, .. } = settings;
-    let ImapSettings { allow_plaintext, sole_client, daily_budget, .. } = settings;
+    let ImapSettings { allow_plaintext, sole_client, daily_budget, idle, .. } = settings;
     let budget = |bytes: u64| if bytes == u64::MAX { "unlimited".to_owned() } else { size(bytes) };
     let auth = match auth {
         ImapAuth::Auto => "auto",
@@ -380,6 +404,7 @@ fn imap(settings: &ImapSettings) -> Table {
         .put("allow_plaintext", *allow_plaintext)
         .put("sole_client", *sole_client)
         .put_some("daily_budget", daily_budget.map(budget))
+        .put("idle", *idle)
         .0
 }
 

@@ -59,7 +59,7 @@ fn defaults_are_as_documented() {
     assert_eq!(settings.policies, Policies::default());
     assert_eq!(settings.profiles[0].policies, Policies::default());
     let profile = &settings.profiles[0];
-    assert_eq!((profile.name.as_str(), profile.every), ("journal", Duration::from_secs(300)));
+    assert_eq!((profile.name.as_str(), &profile.schedule), ("journal", &Schedule::Every(Duration::from_secs(300))));
     assert_eq!((profile.delete, profile.delete_after, profile.delete_excluded), (false, Duration::ZERO, false));
     let SourceSettings::Imap(imap) = &profile.source else { panic!("another source") };
     assert_eq!((imap.port, imap.tls, imap.auth), (993, TlsMode::Implicit, ImapAuth::Auto));
@@ -226,7 +226,7 @@ folders = "INBOX"
     FILE:16: profile "journal" → imap → folders: is text, but a list is expected
       hint: write `folders = ["INBOX"]`
     FILE:17: alarms: unknown key
-      hint: known here: archive, people, profile
+      hint: known here: archive, control, people, profile
     "#);
 }
 
@@ -243,10 +243,16 @@ fn delete_has_no_default() {
 }
 
 #[test]
-fn words_of_later_versions_are_known() {
-    insta::assert_snapshot!(mistakes("delete = false", "delete = false\ncron = \"0 */5 * * * *\""), @r#"
-    FILE:11: profile "journal" → cron: is not available in this version
-      hint: write an interval instead, such as `every = "300s"`
+fn a_profile_has_one_schedule_and_one_source() {
+    insta::assert_snapshot!(mistakes("delete = false", "delete = false\nevery = \"60s\"\ncron = \"0 25 * * *\""), @r#"
+    FILE:12: profile "journal" → cron: stands beside every (line 11)
+      hint: leave one of them
+    FILE:12: profile "journal" → cron: "0 25 * * *" is no cron expression
+      hint: five fields as in crontab: minute, hour, day of the month, month, weekday (1 = Monday); for every weekday at seven "0 7 * * 1-5"
+    "#);
+    insta::assert_snapshot!(mistakes("delete = false", "delete = false\ncron = \"* * * * *\"\ntimezone = \"Berlin\""), @r#"
+    FILE:12: profile "journal" → timezone: "Berlin" is no time zone that this machine knows
+      hint: write its name in the time zone database: "Europe/Berlin", "America/New_York", "UTC"
     "#);
     let ews = "[profile.ews]\nurl = \"https://mail.corp.example\"\n\n[profile.imap]";
     insta::assert_snapshot!(mistakes("[profile.imap]", ews), @r#"

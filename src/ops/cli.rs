@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use super::exit::{Exit, Failure};
-use super::wiring::Global;
+use super::orders::{self, Order};
+use super::wiring::{self, Global};
 use super::{
     check, configuration, demo, directory, explain, export, extract_pdf, import, init, logging, once, output, people,
-    prove, quarantine, read, reconcile, refile, run, search, secret, service, shell, show, status,
+    prove, quarantine, read, reconcile, refile, run, runs, search, secret, service, shell, show, status,
 };
-use crate::archive::search::Order;
+use crate::archive::search::Order as Sorting;
 use crate::archive::{Folder, Head};
 
 #[derive(Parser)]
@@ -73,9 +74,47 @@ enum Command {
     },
     /// The agent: cycles on schedule until stopped
     Run,
+    /// Keep a profile from running; it is kept, and its errors are forgotten
+    Pause {
+        #[arg(value_name = "PROFILE")]
+        profile: String,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a paused profile again
+    Resume {
+        #[arg(value_name = "PROFILE")]
+        profile: String,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have the running agent read its configuration anew; one with mistakes changes nothing
+    Reload {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have the running agent log more, or less
+    LogLevel {
+        /// error, warn, info, debug, trace, or as GATEPOST_LOG has it
+        level: String,
+        #[arg(long)]
+        json: bool,
+    },
     Import(Box<import::Args>),
     /// How each profile is, and what the archive holds
     Status {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Past runs that did something, newest first
+    Runs {
+        #[command(subcommand)]
+        command: Option<RunsCommand>,
+        #[arg(long, value_name = "NAME")]
+        profile: Option<String>,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: u32,
         #[arg(long)]
         json: bool,
     },
@@ -228,6 +267,17 @@ enum Command {
         /// Where the pages are put
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+enum RunsCommand {
+    /// Everything about one run
+    Show {
+        #[arg(value_name = "N")]
+        run: u64,
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -390,6 +440,16 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
             once::once(global, &once::Args { profile, dry_run, excluded, retry_refused, json })
         }
         Command::Run => run::run(global),
+        Command::Pause { profile, json } => once::paused(global, Order::Pause { profile }, json),
+        Command::Resume { profile, json } => once::paused(global, Order::Resume { profile }, json),
+        Command::Reload { json } => orders::to_agent(&wiring::settings(global)?, &Order::Reload, json),
+        Command::LogLevel { level, json } => {
+            orders::to_agent(&wiring::settings(global)?, &Order::LogLevel { level }, json)
+        }
+        Command::Runs { command: Some(RunsCommand::Show { run, json: own }), json, .. } => {
+            runs::show(global, run, own || json)
+        }
+        Command::Runs { command: None, profile, limit, json } => runs::list(global, profile.as_deref(), limit, json),
         Command::Import(args) => import::import(global, &args),
         Command::Status { json } => status::status(global, json),
         Command::Explain { file, profile, json } => explain::explain(global, &file, profile.as_deref(), json),
@@ -409,14 +469,15 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
             }
         },
         Command::Refile { all, person, item, dry_run, json } => {
-            refile::refile(global, &refile::Args { all, person, items: item, dry_run, json })
+            let asked = refile::Asked { all, person, items: item };
+            refile::refile(global, &refile::Args { asked, dry_run, json })
         }
         Command::List { filter, json } => read::list(global, filter, json),
         Command::Search { query, filter, envelope, sort, page, json } => {
             let order = match sort {
-                Sort::Newest => Order::Newest,
-                Sort::Oldest => Order::Oldest,
-                Sort::Rank => Order::Rank,
+                Sort::Newest => Sorting::Newest,
+                Sort::Oldest => Sorting::Oldest,
+                Sort::Rank => Sorting::Rank,
             };
             search::search(global, &search::Args { query: query.join(" "), filter, envelope, order, page, json })
         }

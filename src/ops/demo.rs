@@ -47,7 +47,8 @@ pub fn demo(dir: Option<PathBuf>) -> Result<Exit, Failure> {
     let known = Known::of(wiring::people(&settings, Some(&catalogue))?);
     let profile = settings.profiles.first().ok_or_else(|| Failure::usage("the demo's configuration has no profile"))?;
     output::line("$ gatepost once");
-    let (report, exit) = runtime.block_on(once::one(&running, profile, &known));
+    let once::Cycled { report, exit, .. } =
+        runtime.block_on(once::one(&running, profile, &known, &once::Manner::default()));
     once::print(&report);
     running.finish()?;
     let left = gateway.uids("INBOX").len() as u64;

@@ -15,6 +15,7 @@ use super::exit::{Exit, Failure};
 use super::output;
 use super::status::DirectoryStatus;
 use super::wiring::{self, Global, Running};
+use crate::agent::alarms::{Kind, Notice};
 use crate::agent::route;
 use crate::archive::{Catalogue, Core, PersonRecord};
 use crate::base::fsio::Fs;
@@ -30,7 +31,7 @@ const SHOWN_MAX: usize = 20;
 /// The people of a cycle, or why there are none; what somebody should be told in each report.
 pub struct Known {
     pub people: Result<Arc<People>, Failure>,
-    pub alarms: Vec<String>,
+    pub alarms: Vec<Notice>,
     /// Those who have an archive, as a new list of the directory has them: for the archive's own records, by which a
     /// lost list finds its archives again.
     pub records: Vec<PersonRecord>,
@@ -39,6 +40,13 @@ pub struct Known {
 impl Known {
     pub fn of(people: People) -> Known {
         Known { people: Ok(Arc::new(people)), alarms: Vec::new(), records: Vec::new() }
+    }
+
+    /// They are used once more, because the newest cannot be read.
+    pub fn cannot_be_renewed(&mut self, failure: &Failure) {
+        let what = format!("the people could not be read, those of before go on: {}", failure.what);
+        self.alarms = vec![Notice::new(Kind::People, what)];
+        self.records.clear();
     }
 
     /// Records in the archive what is new about its people.
@@ -100,7 +108,8 @@ impl Keeper {
             }
             (Some(Err(failure)), Some(kept)) => {
                 let hint = failure.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
-                alarms.push(format!("{}{hint}; the last good list goes on: {}", failure.what, described(&kept)));
+                let what = format!("{}{hint}; the last good list goes on: {}", failure.what, described(&kept));
+                alarms.push(Notice::new(Kind::People, what));
                 Some(kept)
             }
             (Some(Err(failure)), None) => {

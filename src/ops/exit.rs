@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use serde::{Deserialize, Serialize};
+
 use crate::agent::CycleError;
 use crate::archive::{ArchiveError, ErrorKind};
 use crate::base::vault::{VaultError, VaultProblem};
@@ -9,7 +11,8 @@ use crate::config::{ConfigError, ConfigErrors};
 use crate::sources::SourceError;
 
 /// What a run came to, as other programs see it. Ordered by what must be heard first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Exit {
     Ok,
     /// New items need a person: quarantine, unfetchable, vanished, differences.
@@ -43,7 +46,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// An error on its way to the terminal.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failure {
     pub exit: Exit,
     pub what: String,
@@ -80,6 +83,7 @@ pub fn of_cycle(error: &CycleError) -> Exit {
     match error {
         CycleError::Source(error) => of_source(error),
         CycleError::Archive(error) => of_archive(error.kind),
+        CycleError::Stopped => Exit::Attention,
     }
 }
 
@@ -101,6 +105,9 @@ impl From<CycleError> for Failure {
         match error {
             CycleError::Source(error) => error.into(),
             CycleError::Archive(error) => error.into(),
+            CycleError::Stopped => {
+                Failure { exit: Exit::Attention, what: error.to_string(), hint: None, refused: false }
+            }
         }
     }
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::exit::{Exit, Failure, of_cycle};
 use super::{output, wiring};
 use crate::agent::CycleError;
+use crate::agent::alarms::{Kind, Notice};
 use crate::agent::logins::{Asked, LoginName, Logins, LoginsError, Refusal, Verdict};
-use crate::base::clock::SystemClock;
+use crate::base::clock::{Clock, SystemClock};
 use crate::base::secret::Secret;
 use crate::config::{ProfileSettings, Settings};
 use crate::sources::{AnySource, SourceError};
@@ -23,7 +24,6 @@ pub struct Gate {
     logins: Logins,
     /// It is there once there is an archive; before, a rehearsal must leave no file in its place.
     archive: PathBuf,
-    pub asked: Asked,
 }
 
 /// A session, and what must be said of it when it ended.
@@ -45,7 +45,7 @@ pub struct Ticket {
 /// Why there is no session.
 pub struct Closed {
     pub failure: Failure,
-    pub alarm: Option<String>,
+    pub alarm: Option<Notice>,
     /// Nothing was tried: it is not time yet.
     pub not_tried: bool,
 }
@@ -60,20 +60,20 @@ impl From<Closed> for Failure {
     /// For commands without a report.
     fn from(closed: Closed) -> Failure {
         if let Some(alarm) = &closed.alarm {
-            output::note(&format!("warning: {}", output::safe(alarm)));
+            output::note(&format!("warning: {}", output::safe(&alarm.text)));
         }
         closed.failure
     }
 }
 
 impl Gate {
-    pub fn of(settings: &Settings, asked: Asked) -> Gate {
-        let logins = Logins::of(&settings.archive.path, Arc::new(SystemClock));
-        Gate { logins, archive: wiring::layout_of(&settings.archive).identity_file(), asked }
+    pub fn of(settings: &Settings, clock: Arc<dyn Clock>) -> Gate {
+        let logins = Logins::of(&settings.archive.path, clock);
+        Gate { logins, archive: wiring::layout_of(&settings.archive).identity_file() }
     }
 
     /// Connects and logs in, if it is time for that.
-    pub async fn enter(&self, profile: &ProfileSettings) -> Result<Entered, Closed> {
+    pub async fn enter(&self, profile: &ProfileSettings, asked: Asked) -> Result<Entered, Closed> {
         let options = wiring::source_options(profile).await?;
         let ticket = Ticket {
             host: profile.source.host(),
@@ -82,7 +82,7 @@ impl Gate {
             retry: profile.refused_retry,
             is_proven: options.logs_in_at_once(),
         };
-        match self.logins.may_try(&ticket.name(), self.asked, ticket.retry) {
+        match self.logins.may_try(&ticket.name(), asked, ticket.retry) {
             Ok(Verdict::Try) => {}
             Ok(Verdict::Refused { times, until }) => return Err(self.not_yet(&ticket, times, until)),
             Ok(Verdict::Throttled { until }) => {
@@ -137,7 +137,7 @@ impl Gate {
     }
 
     /// Takes note of how a session ended; an alarm where its login was refused once too often.
-    pub fn left(&self, ticket: &Ticket, error: Option<&CycleError>) -> Option<String> {
+    pub fn left(&self, ticket: &Ticket, error: Option<&CycleError>) -> Option<Notice> {
         match error {
             Some(CycleError::Source(error)) if error.refused_login || error.wait.is_some() => {
                 self.note_error(ticket, error).and_then(|refusal| ticket.alarm(&refusal))
@@ -178,23 +178,24 @@ impl Ticket {
         format!("{} (as {})", self.host, self.login)
     }
 
-    fn alarm(&self, refusal: &Refusal) -> Option<String> {
+    fn alarm(&self, refusal: &Refusal) -> Option<Notice> {
         refusal.is_braked.then(|| {
-            format!(
+            let what = format!(
                 "{} refused the login {} times in a row: it is tried once in {} from now on (`refused_retry`), so that the \
                  account is not locked",
                 self.shown(),
                 refusal.times,
                 humantime::format_duration(self.retry)
-            )
+            );
+            Notice::new(Kind::RefusedLogin, what)
         })
     }
 }
 
 /// A session for a command that keeps no report.
 pub async fn enter(settings: &Settings, profile: &ProfileSettings, asked: Asked) -> Result<(Gate, Entered), Failure> {
-    let gate = Gate::of(settings, asked);
-    let entered = gate.enter(profile).await.map_err(|closed| {
+    let gate = Gate::of(settings, Arc::new(SystemClock));
+    let entered = gate.enter(profile, asked).await.map_err(|closed| {
         let mut failure = Failure::from(closed);
         if failure.exit == Exit::Gateway {
             failure.what = format!("{}: {}", profile.name, failure.what);
@@ -207,7 +208,7 @@ pub async fn enter(settings: &Settings, profile: &ProfileSettings, asked: Asked)
 /// A failure of the session, as the command tells it.
 pub fn ended(gate: &Gate, ticket: &Ticket, error: CycleError) -> Failure {
     if let Some(alarm) = gate.left(ticket, Some(&error)) {
-        output::note(&format!("warning: {}", output::safe(&alarm)));
+        output::note(&format!("warning: {}", output::safe(&alarm.text)));
     }
     Failure { exit: of_cycle(&error), ..Failure::from(error) }
 }

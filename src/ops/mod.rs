@@ -6,6 +6,8 @@
 //! | [`exit`] | exit codes, and errors as a person reads them |
 //! | `wiring` | configuration → archive, agent, sources |
 //! | `once`, `run` | a cycle of every profile; the agent |
+//! | `orders`, `control` | what changes something, done by the running agent or with the archive's lock; the way to the agent |
+//! | `standing`, `pauses`, `runs` | how the profiles are, as the archive knows it; which are paused; past runs |
 //! | `host`, `service` | the service manager: what it is told, and how it comes to start gatepost |
 //! | `watch` | watched from outside: alarms, heartbeat, metrics, reports |
 //! | `login` | the way to the gateways, which knows what was refused before |
@@ -27,6 +29,7 @@
 mod check;
 pub mod cli;
 mod configuration;
+mod control;
 mod demo;
 mod directory;
 pub mod exit;
@@ -40,7 +43,9 @@ mod init;
 mod logging;
 mod login;
 mod once;
+mod orders;
 mod output;
+mod pauses;
 mod people;
 mod prove;
 mod quarantine;
@@ -48,11 +53,13 @@ mod read;
 mod reconcile;
 mod refile;
 mod run;
+mod runs;
 mod search;
 mod secret;
 mod service;
 mod shell;
 mod show;
+mod standing;
 mod status;
 mod watch;
 mod wiring;

@@ -1,7 +1,8 @@
 //! `gatepost once`: one cycle of every profile, and a report of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -9,12 +10,16 @@ use super::directory::{Keeper, Known};
 use super::exit::{Exit, Failure, of_cycle};
 use super::indexing;
 use super::login::{self, Closed, Entered, Gate};
-use super::output;
+use super::orders::{self, Done, Order};
 use super::wiring::{self, Global, Running};
+use super::{control, output, pauses};
+use crate::agent::health::Pause;
 use crate::agent::logins::Asked;
+use crate::agent::pace::{Held, Pacing};
 use crate::agent::report::{Outcome, ProfileReport, ReportedError};
 use crate::agent::{CycleError, Profile, cycle, reconcile};
 use crate::archive::Catalogue;
+use crate::base::clock::SystemClock;
 use crate::config::{ProfileSettings, Settings};
 use crate::sources::{Intake, Source as _};
 
@@ -42,7 +47,7 @@ struct Report<'a> {
     /// What was mended when the archive was opened: batches taken over, a torn tail set aside.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     recovered: &'a [String],
-    profiles: &'a [ProfileReport],
+    profiles: &'a [&'a ProfileReport],
 }
 
 pub fn once(global: &Global, args: &Args) -> Result<Exit, Failure> {
@@ -56,17 +61,41 @@ pub fn once(global: &Global, args: &Args) -> Result<Exit, Failure> {
     if args.dry_run {
         return runtime.block_on(rehearse(&settings, &profiles, args));
     }
-    let mut running = Running::start(&settings, global.create_archive, "once")?;
-    running.look_at_excluded = args.excluded;
-    running.gate.asked = args.asked();
-    for line in &running.mended {
-        output::note(&format!("recovered: {line}"));
+    let order =
+        Order::Once { profile: args.profile.clone(), excluded: args.excluded, retry_refused: args.retry_refused };
+    if let Some(done) = control::ask(&settings, &order)? {
+        return done.print(args.json);
     }
+    let running = Running::start(&settings, global.create_archive, "once")?;
+    if !args.json {
+        for line in &running.mended {
+            output::note(&format!("recovered: {line}"));
+        }
+    }
+    let pauses = pauses::of(&wiring::layout_of(&settings.archive))?;
+    let (profiles, skipped) = match unpaused(profiles, &pauses, args.profile.is_some()) {
+        Ok(chosen) => chosen,
+        Err(failure) => {
+            running.finish()?;
+            return Err(failure);
+        }
+    };
     let keeper = Keeper::default();
+    let manner = Manner { asked: args.asked(), look_at_excluded: args.excluded, ..Manner::default() };
+    let halt = manner.pacing.halt.clone();
     let done = runtime.block_on(async {
+        let cycles = all(&running, &settings, &profiles, &keeper, &manner);
+        tokio::pin!(cycles);
         tokio::select! {
-            done = all(&running, &settings, &profiles, &keeper) => Some(done),
-            () = wiring::told_to_stop() => None,
+            done = &mut cycles => Some(done),
+            () = wiring::told_to_stop() => {
+                // What is under way comes to its end, if it does so soon.
+                halt.halt();
+                match tokio::time::timeout(STOP_GRACE, &mut cycles).await {
+                    Ok(Err(failure)) => Some(Err(failure)),
+                    Ok(Ok(_)) | Err(_) => None,
+                }
+            }
         }
     });
     let done = done.transpose()?;
@@ -80,7 +109,7 @@ pub fn once(global: &Global, args: &Args) -> Result<Exit, Failure> {
             }
         });
     }
-    let Some((reports, exit)) = done else {
+    let Some(results) = done else {
         finished?;
         return Err(Failure {
             exit: Exit::Attention,
@@ -89,15 +118,72 @@ pub fn once(global: &Global, args: &Args) -> Result<Exit, Failure> {
             refused: false,
         });
     };
-    if args.json {
-        output::json(&Report { recovered: &recovered, profiles: &reports })?;
-    } else {
-        for report in &reports {
-            print(report);
-        }
-    }
+    let exit = self::done(&recovered, results, skipped).print(args.json)?;
     finished?;
     Ok(exit)
+}
+
+/// What is under way when somebody interrupts gets so long.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// What came of the cycles, as it is told.
+pub fn done(recovered: &[String], results: Vec<(ProfileReport, Exit)>, skipped: Vec<String>) -> Done {
+    let exit = results.iter().map(|(_, exit)| *exit).max().unwrap_or(Exit::Ok);
+    let reports: Vec<&ProfileReport> = results.iter().map(|(report, _)| report).collect();
+    let json = serde_json::to_value(Report { recovered, profiles: &reports }).unwrap_or_default();
+    let mut done = Done::new(exit, json);
+    for line in skipped {
+        done.note(line);
+    }
+    for report in reports {
+        tell(&mut done, report);
+    }
+    done
+}
+
+/// Those of the profiles that are not paused; what is said of the others. One that was named is an error.
+pub fn unpaused<'s>(
+    profiles: Vec<&'s ProfileSettings>,
+    pauses: &BTreeMap<String, Pause>,
+    is_named: bool,
+) -> Result<(Vec<&'s ProfileSettings>, Vec<String>), Failure> {
+    let mut skipped = Vec::new();
+    let mut chosen = Vec::new();
+    for profile in profiles {
+        let Some(pause) = pauses.get(&profile.name) else {
+            chosen.push(profile);
+            continue;
+        };
+        let what =
+            format!("{} is paused since {} by {}", profile.name, output::time(pause.since), output::safe(&pause.by));
+        let hint = format!("gatepost resume {}", profile.name);
+        if is_named {
+            return Err(Failure::usage(format!("{what}; nothing was done")).hint(hint));
+        }
+        skipped.push(format!("notice: {what} and was not run (hint: {hint})"));
+    }
+    Ok((chosen, skipped))
+}
+
+/// `gatepost pause` and `gatepost resume`.
+pub fn paused(global: &Global, order: Order, as_json: bool) -> Result<Exit, Failure> {
+    let settings = wiring::settings(global)?;
+    if let Order::Pause { profile } | Order::Resume { profile } = &order {
+        wiring::chosen(&settings, Some(profile))?;
+        let pauses = pauses::of(&wiring::layout_of(&settings.archive))?;
+        match (pauses.get(profile), &order) {
+            (Some(pause), Order::Pause { .. }) => {
+                let by = output::safe(&pause.by);
+                output::note(&format!(
+                    "notice: {profile} is paused already, since {} by {by}",
+                    output::time(pause.since)
+                ));
+            }
+            (None, Order::Resume { .. }) => output::note(&format!("notice: {profile} is not paused")),
+            _ => {}
+        }
+    }
+    orders::give(global, &settings, &order, as_json)
 }
 
 async fn all(
@@ -105,26 +191,47 @@ async fn all(
     settings: &Settings,
     profiles: &[&ProfileSettings],
     keeper: &Keeper,
-) -> Result<(Vec<ProfileReport>, Exit), Failure> {
+    manner: &Manner,
+) -> Result<Vec<(ProfileReport, Exit)>, Failure> {
     let known = keeper.known(settings).await?;
     known.record(running).await?;
-    let cycles = profiles.iter().map(|profile| one(running, profile, &known));
-    let mut exit = Exit::Ok;
-    let mut reports = Vec::new();
-    for (report, code) in futures_util::future::join_all(cycles).await {
-        exit = exit.max(code);
-        reports.push(report);
+    let cycles = profiles.iter().map(|profile| one(running, profile, &known, manner));
+    let cycled = futures_util::future::join_all(cycles).await;
+    Ok(cycled.into_iter().map(|cycled| (cycled.report, cycled.exit)).collect())
+}
+
+/// How a cycle is run.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    pub asked: Asked,
+    /// Look again at what policies excluded.
+    pub look_at_excluded: bool,
+    /// Its bandwidth is the profile's where there is none.
+    pub pacing: Pacing,
+}
+
+impl Default for Manner {
+    fn default() -> Manner {
+        Manner { asked: Asked::BySchedule, look_at_excluded: false, pacing: Pacing::default() }
     }
-    Ok((reports, exit))
+}
+
+/// A cycle that ended.
+pub struct Cycled {
+    pub report: ProfileReport,
+    pub exit: Exit,
+    /// Its number, when it did something.
+    pub run: Option<u64>,
 }
 
 /// One cycle: log in, run, log out, and note how it went.
-pub async fn one(running: &Running, settings: &ProfileSettings, known: &Known) -> (ProfileReport, Exit) {
+pub async fn one(running: &Running, settings: &ProfileSettings, known: &Known, manner: &Manner) -> Cycled {
     let started = Instant::now();
     let agent = &running.agent;
-    let profile = Profile { look_at_excluded: running.look_at_excluded, ..wiring::profile(settings) };
+    let mut profile = Profile { look_at_excluded: manner.look_at_excluded, ..wiring::profile(settings) };
+    profile.pacing = Pacing { bandwidth: profile.pacing.bandwidth, ..manner.pacing.clone() };
     let connected = match &known.people {
-        Ok(people) => running.gate.enter(settings).await.map(|entered| (entered, people)),
+        Ok(people) => running.gate.enter(settings, manner.asked).await.map(|entered| (entered, people)),
         Err(failure) => Err(failure.clone().into()),
     };
     let (mut report, mut exit) = match connected {
@@ -134,6 +241,7 @@ pub async fn one(running: &Running, settings: &ProfileSettings, known: &Known) -
             report.alarms.extend(running.gate.left(&ticket, error.as_ref()));
             let exit = match (&error, report.outcome) {
                 (Some(error), _) => of_cycle(error),
+                _ if report.held_back == Some(Held::Disk) => Exit::NoSpace,
                 (None, Outcome::Attention) => Exit::Attention,
                 (None, Outcome::Ok | Outcome::Error) => Exit::Ok,
             };
@@ -154,26 +262,30 @@ pub async fn one(running: &Running, settings: &ProfileSettings, known: &Known) -
         exit = exit.max(Exit::Attention);
     }
     report.seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
-    if let Err(error) = note_run(running, &mut report).await {
-        // The archive's error is the one to hear of; a cycle that failed for it says the same.
-        exit = exit.max(super::exit::of_archive(error.kind));
-        if report.error.is_none() {
-            report.error = Some(ReportedError { what: error.what, hint: error.hint });
-            report.finish();
+    let run = match note_run(running, &mut report).await {
+        Ok(run) => run,
+        Err(error) => {
+            // The archive's error is the one to hear of; a cycle that failed for it says the same.
+            exit = exit.max(super::exit::of_archive(error.kind));
+            if report.error.is_none() {
+                report.error = Some(ReportedError { what: error.what, hint: error.hint });
+                report.finish();
+            }
+            None
         }
-    }
-    (report, exit)
+    };
+    Cycled { report, exit, run }
 }
 
-async fn note_run(running: &Running, report: &mut ProfileReport) -> Result<(), crate::archive::ArchiveError> {
+async fn note_run(running: &Running, report: &mut ProfileReport) -> Result<Option<u64>, crate::archive::ArchiveError> {
     report.head = Some(running.agent.archive.commit().await?);
     let idle = report.is_idle();
     let success = report.error.is_none();
     let name = report.name.clone();
     let json = serde_json::to_value(&*report).unwrap_or_default();
-    running.agent.archive.call(move |core| core.ran(&name, success, json, idle)).await?;
+    let run = running.agent.archive.call(move |core| core.ran(&name, success, json, idle)).await?;
     report.head = Some(running.agent.archive.call(|core| core.rest()).await?);
-    Ok(())
+    Ok(run)
 }
 
 async fn rehearse(settings: &Settings, profiles: &[&ProfileSettings], args: &Args) -> Result<Exit, Failure> {
@@ -185,7 +297,7 @@ async fn rehearse(settings: &Settings, profiles: &[&ProfileSettings], args: &Arg
     let intake = Intake::new(settings.archive.window_bytes, spool.path().to_owned());
     let mut exit = Exit::Ok;
     let mut reports = Vec::new();
-    let gate = Gate::of(settings, args.asked());
+    let gate = Gate::of(settings, Arc::new(SystemClock));
     for settings in profiles {
         let started = Instant::now();
         let profile = Profile { look_at_excluded: args.excluded, ..wiring::profile(settings) };
@@ -201,7 +313,7 @@ async fn rehearse(settings: &Settings, profiles: &[&ProfileSettings], args: &Arg
             }
         };
         let done: Result<ProfileReport, Failure> = async {
-            let Entered { source, ticket } = gate.enter(settings).await?;
+            let Entered { source, ticket } = gate.enter(settings, args.asked()).await?;
             let mut source = source.read_only();
             let report =
                 reconcile::rehearse(&mut source, &profile, &people, catalogue.as_ref(), &intake, &mut tell).await;
@@ -231,13 +343,20 @@ async fn rehearse(settings: &Settings, profiles: &[&ProfileSettings], args: &Arg
         reports.push(report);
     }
     if json {
-        output::json(&Report { recovered: &[], profiles: &reports })?;
+        output::json(&Report { recovered: &[], profiles: &reports.iter().collect::<Vec<_>>() })?;
     }
     Ok(exit)
 }
 
 /// A report for people.
 pub fn print(report: &ProfileReport) {
+    let mut done = Done::new(Exit::Ok, serde_json::Value::Null);
+    tell(&mut done, report);
+    // There is no failure in it.
+    let _ = done.print(false);
+}
+
+fn tell(done: &mut Done, report: &ProfileReport) {
     let mut parts = Vec::new();
     let mut say = |count: u64, word: &str| {
         if count > 0 {
@@ -259,22 +378,22 @@ pub fn print(report: &ProfileReport) {
         // Nobody looked: that must not read like an empty mailbox.
         (true, Some(_)) => "FAILED before anything was archived".to_owned(),
     };
-    output::line(&format!("{}: {what} ({} in {:.1} s)", report.name, output::bytes(report.bytes), report.seconds));
+    done.line(format!("{}: {what} ({} in {:.1} s)", report.name, output::bytes(report.bytes), report.seconds));
     for (policy, count) in &report.excluded_by {
-        output::line(&format!("    {count} excluded by {policy}"));
+        done.line(format!("    {count} excluded by {policy}"));
     }
     for alarm in &report.alarms {
-        output::note(&format!("warning: {}: {}", report.name, output::safe(alarm)));
+        done.note(format!("warning: {}: {}", report.name, output::safe(&alarm.text)));
     }
     if report.quarantined > 0 {
-        output::note(&format!(
+        done.note(format!(
             "warning: {}: {} in quarantine, not decoded; the bytes are archived (`gatepost quarantine list`)",
             report.name,
             output::plural(report.quarantined, "item", "items")
         ));
     }
     if report.unfetchable > 0 {
-        output::note(&format!(
+        done.note(format!(
             "warning: {}: the gateway did not give {}; they stay there and are tried again",
             report.name,
             output::plural(report.unfetchable, "item", "items")
@@ -289,12 +408,12 @@ pub fn print(report: &ProfileReport) {
                 output::plural(report.deleted, "item was", "items were")
             )
         };
-        output::note(&format!("error: {}: {}; {deleted}", report.name, output::safe(error.what.trim_end_matches('.'))));
+        done.note(format!("error: {}: {}; {deleted}", report.name, output::safe(error.what.trim_end_matches('.'))));
         if let Some(hint) = &error.hint {
-            output::note(&format!("  hint: {}", output::safe(hint)));
+            done.note(format!("  hint: {}", output::safe(hint)));
         }
     }
     if let Some(head) = &report.head {
-        output::line(&format!("    head {head}"));
+        done.line(format!("    head {head}"));
     }
 }

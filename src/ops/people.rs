@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::exit::{Exit, Failure};
+use super::orders::{self, Done, Order};
 use super::output;
 use super::wiring::{self, Global, Running};
-use crate::archive::{ArchiveError, Catalogue, Core, PersonRecord};
+use crate::archive::{Catalogue, Core, PersonRecord};
+use crate::config::Settings;
 use crate::people::{Origin, People, PersonId, UNASSIGNED};
 
 pub fn people(global: &Global, as_json: bool) -> Result<Exit, Failure> {
@@ -65,53 +67,59 @@ pub fn people(global: &Global, as_json: bool) -> Result<Exit, Failure> {
 /// `gatepost people merge`: what is filed for the one is filed for the other.
 pub fn merge(global: &Global, from: &str, into: &str, as_json: bool) -> Result<Exit, Failure> {
     let settings = wiring::settings(global)?;
-    let layout = wiring::layout_of(&settings.archive);
-    let catalogue = Catalogue::of(&layout)?;
-    let people = wiring::people(&settings, Some(&catalogue))?;
+    // First, so that a mistake in the question is told before anything is opened for writing.
+    both(&settings, from, into)?;
+    let order = Order::PeopleMerge { from: from.to_owned(), into: into.to_owned() };
+    orders::give(global, &settings, &order, as_json)
+}
+
+/// The two people of a merge.
+fn both(settings: &Settings, from: &str, into: &str) -> Result<(PersonRecord, PersonRecord), Failure> {
+    let catalogue = Catalogue::of(&wiring::layout_of(&settings.archive))?;
+    let people = wiring::people(settings, Some(&catalogue))?;
     for one in [from, into] {
         if one.eq_ignore_ascii_case(UNASSIGNED) {
             return Err(Failure::usage("`unassigned` is nobody's archive and cannot be merged")
                 .hint("add the address to a person, and run `gatepost refile`"));
         }
     }
-    let from = known(&catalogue, &people, from)?;
-    let into = known(&catalogue, &people, into)?;
-    drop(catalogue);
-    let running = Running::start(&settings, false, "people merge")?;
-    let (gone, stays, who) = (from.person.clone(), into.person.clone(), wiring::user());
-    let done = wiring::runtime()?.block_on(async {
-        let archive = &running.agent.archive;
-        {
-            let (gone, into) = (gone.clone(), into.clone());
-            let job = move |core: &mut Core| core.merge(&gone, into, &who).and_then(|()| core.close());
-            archive.call(job).await?;
-        }
-        let mut moved = 0;
-        loop {
-            let (gone, stays) = (gone.clone(), stays.clone());
-            let count = archive
-                .call(move |core| {
-                    let count = core.move_filings(&gone, &stays, MOVED_AT_ONCE)?;
-                    core.close()?;
-                    Ok(count)
-                })
-                .await?;
-            if count == 0 {
-                return Ok::<u64, ArchiveError>(moved);
-            }
-            moved += count;
-        }
-    });
-    let finished = running.finish();
-    let moved = done?;
-    finished?;
-    if as_json {
-        output::json(&json!({ "from": from.person, "into": into.person, "filings": moved }))?;
-    } else {
-        let filings = output::plural(moved, "filing", "filings");
-        output::line(&output::safe(&format!("{} is merged into {}: {filings} moved", from.person, into.person)));
+    Ok((known(&catalogue, &people, from)?, known(&catalogue, &people, into)?))
+}
+
+pub async fn merged(
+    running: &Running,
+    settings: &Settings,
+    from: &str,
+    into: &str,
+    who: &str,
+) -> Result<Done, Failure> {
+    let (from, into) = both(settings, from, into)?;
+    let (gone, stays, who) = (from.person.clone(), into.person.clone(), who.to_owned());
+    let archive = &running.agent.archive;
+    {
+        let (gone, into) = (gone.clone(), into.clone());
+        let job = move |core: &mut Core| core.merge(&gone, into, &who).and_then(|()| core.close());
+        archive.call(job).await?;
     }
-    Ok(Exit::Ok)
+    let mut moved = 0;
+    loop {
+        let (gone, stays) = (gone.clone(), stays.clone());
+        let count = archive
+            .call(move |core| {
+                let count = core.move_filings(&gone, &stays, MOVED_AT_ONCE)?;
+                core.close()?;
+                Ok(count)
+            })
+            .await?;
+        if count == 0 {
+            break;
+        }
+        moved += u64::from(count);
+    }
+    let mut done = Done::new(Exit::Ok, json!({ "from": from.person, "into": into.person, "filings": moved }));
+    let filings = output::plural(moved, "filing", "filings");
+    done.line(output::safe(&format!("{} is merged into {}: {filings} moved", from.person, into.person)));
+    Ok(done)
 }
 
 /// So many filings are moved in one batch.

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::exit::{Exit, Failure};
 use super::login::{self, Entered};
+use super::orders::{self, Done, Order};
 use super::output;
 use super::wiring::{self, Global, Running};
 use crate::agent::logins::Asked;
@@ -185,18 +186,19 @@ pub fn retry(global: &Global, items: &[u64], all: bool, as_json: bool) -> Result
         true => Reader::open(&layout)?.quarantined()?,
         false => quarantined(&Reader::open(&layout)?, items)?,
     };
-    let running = Running::start(&settings, false, "quarantine retry")?;
-    let catalogue = Catalogue::of(&layout)?;
-    let people = Arc::new(wiring::people(&settings, Some(&catalogue))?);
-    drop(catalogue);
-    let rules = wiring::rules_of(&settings, &people);
+    orders::give(global, &settings, &Order::QuarantineRetry { items }, as_json)
+}
+
+/// Decodes and files them again.
+pub async fn retried(running: &Running, settings: &Settings, items: &[u64], who: &str) -> Result<Done, Failure> {
+    let layout = wiring::layout_of(&settings.archive);
+    let people = Arc::new(wiring::people(settings, Some(&Catalogue::of(&layout)?))?);
+    let rules = wiring::rules_of(settings, &people);
     let reader = Reader::open(&layout)?;
-    let who = wiring::user();
-    let runtime = wiring::runtime()?;
     let mut retried: Vec<Retried> = Vec::new();
     let mut failure = None;
     for item in items {
-        match runtime.block_on(try_again(&running.agent, &reader, &rules, item, &who)) {
+        match try_again(&running.agent, &reader, &rules, *item, who).await {
             Ok(one) => retried.push(one),
             // What was retried before stands.
             Err(error) => {
@@ -205,28 +207,23 @@ pub fn retry(global: &Global, items: &[u64], all: bool, as_json: bool) -> Result
             }
         }
     }
-    drop(reader);
-    let finished = running.finish();
-    if as_json {
-        output::json(&json!({ "items": retried }))?;
-    } else {
-        for one in &retried {
-            match &one.quarantine {
-                Some(why) => output::line(&output::safe(&format!("item {}: still quarantined: {why}", one.item))),
-                None => output::line(&format!("item {}: decoded and filed", one.item)),
-            }
-            for filing in &one.filings {
-                let text = format!("    {} {} — {}", filing.person, filing.folder.as_str(), filing.because);
-                output::line(&output::safe(&text));
-            }
+    let still = retried.iter().any(|one| one.quarantine.is_some());
+    let mut done = Done::new(if still { Exit::Attention } else { Exit::Ok }, json!({ "items": retried }));
+    for one in &retried {
+        match &one.quarantine {
+            Some(why) => done.line(output::safe(&format!("item {}: still quarantined: {why}", one.item))),
+            None => done.line(format!("item {}: decoded and filed", one.item)),
         }
-        if retried.is_empty() && failure.is_none() {
-            output::line("No item is quarantined.");
+        for filing in &one.filings {
+            let text = format!("    {} {} — {}", filing.person, filing.folder.as_str(), filing.because);
+            done.line(output::safe(&text));
         }
     }
-    failure.map_or(Ok(()), Err)?;
-    finished?;
-    Ok(if retried.iter().any(|one| one.quarantine.is_some()) { Exit::Attention } else { Exit::Ok })
+    if retried.is_empty() && failure.is_none() {
+        done.line("No item is quarantined.");
+    }
+    done.failure = failure;
+    Ok(done)
 }
 
 /// Those that were named, when each of them is quarantined.
@@ -243,22 +240,9 @@ fn quarantined(reader: &Reader, items: &[u64]) -> Result<Vec<u64>, Failure> {
 
 pub fn delete_on_gateway(global: &Global, items: &[u64], yes: bool, as_json: bool) -> Result<Exit, Failure> {
     let settings = wiring::settings(global)?;
-    let layout = wiring::layout_of(&settings.archive);
-    let reader = Reader::open(&layout)?;
+    let reader = Reader::open(&wiring::layout_of(&settings.archive))?;
     let items = quarantined(&reader, items)?;
-    let mut orders: Vec<(&ProfileSettings, Vec<Provenance>)> = Vec::new();
-    for item in &items {
-        let there = reader.provenance(*item)?.into_iter();
-        for one in
-            there.filter(|one| one.gone.is_none() && one.disposition == Disposition::Quarantined && one.kind != IMPORT)
-        {
-            let profile = polled(&settings, &one, *item)?;
-            match orders.iter_mut().find(|(known, _)| known.name == profile.name) {
-                Some((_, sightings)) => sightings.push(one),
-                None => orders.push((profile, vec![one])),
-            }
-        }
-    }
+    let orders = on_gateways(&reader, &settings, &items)?;
     drop(reader);
     let count = orders.iter().map(|(_, sightings)| sightings.len() as u64).sum::<u64>();
     if count == 0 {
@@ -269,15 +253,43 @@ pub fn delete_on_gateway(global: &Global, items: &[u64], yes: bool, as_json: boo
         return Err(Failure::usage("nothing was deleted: the deletion was not confirmed").hint("add --yes"));
     }
     wiring::passwords(&orders.iter().map(|(profile, _)| *profile).collect::<Vec<_>>())?;
-    let running = Running::start(&settings, false, "quarantine delete-on-gateway")?;
-    let who = wiring::user();
-    let runtime = wiring::runtime()?;
+    orders::give(global, &settings, &Order::QuarantineDelete { items }, as_json)
+}
+
+/// Where each of them still is.
+fn on_gateways<'s>(
+    reader: &Reader,
+    settings: &'s Settings,
+    items: &[u64],
+) -> Result<Vec<(&'s ProfileSettings, Vec<Provenance>)>, Failure> {
+    let mut orders: Vec<(&ProfileSettings, Vec<Provenance>)> = Vec::new();
+    for item in items {
+        let there = reader.provenance(*item)?.into_iter();
+        for one in
+            there.filter(|one| one.gone.is_none() && one.disposition == Disposition::Quarantined && one.kind != IMPORT)
+        {
+            let profile = polled(settings, &one, *item)?;
+            match orders.iter_mut().find(|(known, _)| known.name == profile.name) {
+                Some((_, sightings)) => sightings.push(one),
+                None => orders.push((profile, vec![one])),
+            }
+        }
+    }
+    Ok(orders)
+}
+
+/// Deletes them on their gateways; a person asked, and confirmed it.
+pub async fn deleted(running: &Running, settings: &Settings, items: &[u64], who: &str) -> Result<Done, Failure> {
+    let orders = {
+        let reader = Reader::open(&wiring::layout_of(&settings.archive))?;
+        let items = quarantined(&reader, items)?;
+        on_gateways(&reader, settings, &items)?
+    };
     let mut done: Vec<Ordered> = Vec::new();
     let mut failure = None;
     for (profile, sightings) in &orders {
-        let ordered = runtime.block_on(async {
-            // A person asks, and confirmed it.
-            let (gate, Entered { mut source, ticket }) = login::enter(&settings, profile, Asked::ByName).await?;
+        let ordered = async {
+            let (gate, Entered { mut source, ticket }) = login::enter(settings, profile, Asked::ByName).await?;
             if let (false, why) = (source.abilities().can_delete, &source.abilities().cannot_delete_because) {
                 let why = why.clone().unwrap_or_default();
                 source.close().await;
@@ -291,29 +303,25 @@ pub fn delete_on_gateway(global: &Global, items: &[u64], yes: bool, as_json: boo
                     refused: false,
                 });
             }
-            let ordered = delete_quarantined(&running.agent, &mut source, sightings, &who).await;
+            let ordered = delete_quarantined(&running.agent, &mut source, sightings, who).await;
             source.close().await;
             ordered.map_err(|error| login::ended(&gate, &ticket, error))
-        });
-        match ordered {
+        };
+        match ordered.await {
             Ok(ordered) => done.extend(ordered),
             Err(error) => {
                 failure.get_or_insert(error);
             }
         }
     }
-    let finished = running.finish();
-    if as_json {
-        output::json(&json!({ "sightings": done }))?;
-    } else {
-        for one in &done {
-            let what = one.because.as_deref().unwrap_or("deleted on the gateway; its bytes stay in the archive");
-            output::line(&output::safe(&format!("{} {}: {what}", one.folder, one.native_id)));
-        }
+    let exit = if done.iter().all(|one| one.deleted) { Exit::Ok } else { Exit::Attention };
+    let mut told = Done::new(exit, json!({ "sightings": done }));
+    for one in &done {
+        let what = one.because.as_deref().unwrap_or("deleted on the gateway; its bytes stay in the archive");
+        told.line(output::safe(&format!("{} {}: {what}", one.folder, one.native_id)));
     }
-    failure.map_or(Ok(()), Err)?;
-    finished?;
-    Ok(if done.iter().all(|one| one.deleted) { Exit::Ok } else { Exit::Attention })
+    told.failure = failure;
+    Ok(told)
 }
 
 fn polled<'a>(settings: &'a Settings, one: &Provenance, item: u64) -> Result<&'a ProfileSettings, Failure> {

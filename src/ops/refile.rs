@@ -2,73 +2,77 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::exit::{Exit, Failure};
+use super::orders::{self, Done, Order};
 use super::output;
 use super::wiring::{self, Global, Running};
 use crate::agent::refile::{Difference, Summary, Work, refile as run};
 use crate::agent::{PARSER, route};
 use crate::archive::{Catalogue, Choice, Filing, Reader};
+use crate::config::Settings;
 use crate::people::UNASSIGNED;
 
 pub struct Args {
-    pub all: bool,
-    pub person: Option<String>,
-    pub items: Vec<u64>,
+    pub asked: Asked,
     pub dry_run: bool,
     pub json: bool,
 }
 
+/// What is to be filed anew.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Asked {
+    pub all: bool,
+    pub person: Option<String>,
+    pub items: Vec<u64>,
+}
+
 pub fn refile(global: &Global, args: &Args) -> Result<Exit, Failure> {
     let settings = wiring::settings(global)?;
-    let layout = wiring::layout_of(&settings.archive);
     // First, so that a mistake in the question is told before anything is opened for writing.
-    let reader = Reader::open(&layout)?;
-    let choices = choices(&reader, args)?;
-    let running = match args.dry_run {
-        true => None,
-        false => {
-            drop(reader);
-            Some(Running::start(&settings, false, "refile")?)
-        }
-    };
-    for line in running.iter().flat_map(|running| &running.mended) {
-        output::note(&format!("recovered: {line}"));
+    choices(&Reader::open(&wiring::layout_of(&settings.archive))?, &args.asked)?;
+    if args.dry_run {
+        let done = wiring::runtime()?.block_on(refiled(None, &settings, &args.asked, &wiring::user()))?;
+        return done.print(args.json);
     }
-    let catalogue = Catalogue::of(&layout)?;
-    let people = Arc::new(wiring::people(&settings, Some(&catalogue))?);
-    drop(catalogue);
-    let rules = wiring::rules_of(&settings, &people);
+    orders::give(global, &settings, &Order::Refile(args.asked.clone()), args.json)
+}
+
+/// Without an archive that is open for writing it is a rehearsal.
+pub async fn refiled(
+    running: Option<&Running>,
+    settings: &Settings,
+    asked: &Asked,
+    who: &str,
+) -> Result<Done, Failure> {
+    let layout = wiring::layout_of(&settings.archive);
+    let dry_run = running.is_none();
+    let people = Arc::new(wiring::people(settings, Some(&Catalogue::of(&layout)?))?);
+    let rules = wiring::rules_of(settings, &people);
     let reader = Reader::open(&layout)?;
-    let spool = match &running {
+    let choices = choices(&reader, asked)?;
+    let spool = match running {
         Some(running) => running.agent.archive.spool().to_owned(),
         // A rehearsal leaves the archive's folder alone.
         None => std::env::temp_dir(),
     };
     let mut differences = Vec::new();
-    let mut tell = |difference: Difference| match args.json {
-        true => differences.push(difference),
-        false => print(&difference, args.dry_run),
-    };
+    let mut tell = |difference: Difference| differences.push(difference);
     let mut work = Work { reader: &reader, rules: &rules, spool: &spool, tell: &mut tell };
-    let runtime = wiring::runtime()?;
-    let agent = running.as_ref().map(|running| &running.agent);
-    let who = wiring::user();
-    let done = runtime.block_on(run(&mut work, &choices, agent, &who));
-    drop(reader);
-    let finished = running.map_or(Ok(()), Running::finish);
-    let summary = done?;
-    finished?;
-    if args.json {
-        output::json(&json!({ "dry_run": args.dry_run, "summary": summary, "items": differences }))?;
-    } else {
-        sum_up(&summary, args.dry_run);
+    let summary = run(&mut work, &choices, running.map(|running| &running.agent), who).await?;
+    let exit = if summary.damaged > 0 { Exit::Damaged } else { Exit::Ok };
+    let json = json!({ "dry_run": dry_run, "summary": summary, "items": differences });
+    let mut done = Done::new(exit, json);
+    for difference in &differences {
+        show(&mut done, difference, dry_run);
     }
-    Ok(if summary.damaged > 0 { Exit::Damaged } else { Exit::Ok })
+    sum_up(&mut done, &summary, dry_run);
+    Ok(done)
 }
 
-fn choices(reader: &Reader, args: &Args) -> Result<Vec<Choice>, Failure> {
+fn choices(reader: &Reader, args: &Asked) -> Result<Vec<Choice>, Failure> {
     if args.all {
         return Ok(vec![Choice::All]);
     }
@@ -87,27 +91,27 @@ fn choices(reader: &Reader, args: &Args) -> Result<Vec<Choice>, Failure> {
     Ok(args.items.iter().map(|item| Choice::Item(*item)).collect())
 }
 
-fn print(difference: &Difference, dry_run: bool) {
+fn show(done: &mut Done, difference: &Difference, dry_run: bool) {
     if let Some(why) = &difference.failed {
-        output::note(&output::safe(&format!("warning: item {} stays as it is: {why}", difference.item)));
+        done.note(output::safe(&format!("warning: item {} stays as it is: {why}", difference.item)));
     }
     if !dry_run || difference.failed.is_some() {
         return;
     }
     let id = difference.message_id.as_deref().unwrap_or("(no Message-ID)");
     let anew = if difference.decoded_anew { ", decoded anew" } else { "" };
-    output::line(&output::safe(&format!("item {} {id}{anew}", difference.item)));
-    let say = |sign: &str, filing: &Filing| {
+    done.line(output::safe(&format!("item {} {id}{anew}", difference.item)));
+    let mut say = |sign: &str, filing: &Filing| {
         let text = format!("    {sign} {} {} — {}", filing.person, filing.folder.as_str(), filing.because);
-        output::line(&output::safe(&text));
+        done.line(output::safe(&text));
     };
     difference.add.iter().for_each(|filing| say("+", filing));
     difference.withdraw.iter().for_each(|filing| say("-", filing));
 }
 
-fn sum_up(summary: &Summary, dry_run: bool) {
+fn sum_up(done: &mut Done, summary: &Summary, dry_run: bool) {
     let would = if dry_run { "would be " } else { "" };
-    output::line(&format!(
+    done.line(format!(
         "{} looked at, {} {would}filed anew ({} added, {} taken back), {} {would}decoded anew",
         output::plural(summary.looked_at, "item", "items"),
         summary.refiled,
@@ -116,15 +120,15 @@ fn sum_up(summary: &Summary, dry_run: bool) {
         summary.decoded_anew
     ));
     if summary.kept > 0 {
-        output::line(&format!(
+        done.line(format!(
             "    {} would not be filed like this today and stay where they are",
             output::plural(summary.kept, "item", "items")
         ));
     }
     if summary.failed > 0 {
-        output::line(&format!("    {} could not be looked at", output::plural(summary.failed, "item", "items")));
+        done.line(format!("    {} could not be looked at", output::plural(summary.failed, "item", "items")));
     }
     if dry_run {
-        output::line("    (a rehearsal: nothing was changed)");
+        done.line("    (a rehearsal: nothing was changed)");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::directory;
 use super::exit::Failure;
 use super::login::Gate;
-use crate::agent::logins::Asked;
+use crate::agent::pace::Pacing;
 use crate::agent::policies::Policies;
 use crate::agent::rules::Rules;
 use crate::agent::{Agent, Profile};
@@ -14,6 +14,7 @@ use crate::archive::{Catalogue, IMPORT, Layout, Limits, OpenOptions, Provenance,
 use crate::base::address::Address;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::fsio::Fs;
+use crate::base::owner::User;
 use crate::config::{self, ArchiveSettings, ProfileSettings, Settings};
 use crate::journal::DecodeOptions;
 use crate::people::directory::Roster;
@@ -54,15 +55,22 @@ pub struct Running {
     pub agent: Agent,
     pub writer: Writer,
     pub mended: Vec<String>,
-    /// Cycles look again at what policies excluded.
-    pub look_at_excluded: bool,
     pub gate: Gate,
 }
 
 impl Running {
     pub fn start(settings: &Settings, create_in_empty: bool, command: &str) -> Result<Running, Failure> {
+        Running::start_with(settings, create_in_empty, command, Arc::new(SystemClock))
+    }
+
+    pub fn start_with(
+        settings: &Settings,
+        create_in_empty: bool,
+        command: &str,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Running, Failure> {
+        owned_by_this_user(&settings.archive.path)?;
         let fs = Fs::from_environment().map_err(Failure::usage)?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (writer, mended) = Writer::open(OpenOptions {
             layout: layout_of(&settings.archive),
             create_missing: true,
@@ -72,9 +80,18 @@ impl Running {
             clock: clock.clone(),
             holder: holder(command),
         })?;
-        let agent = Agent::start(writer.handle(), &settings.archive.path, settings.archive.window_bytes, fs, clock)?;
-        let gate = Gate::of(settings, Asked::BySchedule);
-        Ok(Running { agent, writer, mended, look_at_excluded: false, gate })
+        let archive = &settings.archive;
+        let agent =
+            Agent::start(writer.handle(), &archive.path, archive.window_bytes, archive.reserve, fs, clock.clone())?;
+        let agent = agent.shared_by(settings.profiles.len());
+        let gate = Gate::of(settings, clock);
+        Ok(Running { agent, writer, mended, gate })
+    }
+
+    /// With a disk of the test's own.
+    pub fn measured_by(mut self, measure: super::run::Measure) -> Running {
+        self.agent = self.agent.measured_by(Box::new(move |_, _| measure()));
+        self
     }
 
     /// Commits what is open and gives the lock back.
@@ -82,6 +99,37 @@ impl Running {
         drop(self.agent);
         Ok(self.writer.finish()?)
     }
+}
+
+/// Refuses to write into somebody else's archive: what root leaves there the service cannot open any more.
+fn owned_by_this_user(archive: &Path) -> Result<(), Failure> {
+    // Of an archive that is not there yet, whose folder it is made in does not matter.
+    let (Some(owner), Some(me)) = (User::of(archive), User::current()) else { return Ok(()) };
+    if owner == me {
+        return Ok(());
+    }
+    let (owner, me) = (owner.shown(), me.shown());
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let what =
+        format!("the archive {} belongs to the user {owner}, and this is {me}; nothing was done", archive.display());
+    let command =
+        format!("run it as that user: sudo -u {owner} gatepost {}", super::output::safe(&arguments.join(" ")));
+    Err(Failure::usage(what).hint(command))
+}
+
+/// Calls `on` for each SIGHUP; never returns. Where there is no such signal it never calls.
+pub async fn hangups<F: Future<Output = ()>>(on: impl Fn() -> F) {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut hangup) = signal(SignalKind::hangup()) {
+            while hangup.recv().await.is_some() {
+                on().await;
+            }
+        }
+    }
+    let _ = &on;
+    std::future::pending().await
 }
 
 /// Who holds the lock, for whoever finds it taken.
@@ -93,7 +141,9 @@ pub fn holder(command: &str) -> String {
 
 /// Who asked, for the archive's records.
 pub fn user() -> String {
-    std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_else(|_| "?".into())
+    // Not what the environment says: that can be anything.
+    let named = || std::env::var("USERNAME").or_else(|_| std::env::var("USER")).ok();
+    User::current().map(User::shown).or_else(named).unwrap_or_else(|| "?".into())
 }
 
 /// This machine's name, for the archive's records.
@@ -152,6 +202,7 @@ pub fn profile(settings: &ProfileSettings) -> Profile {
         expect: settings.expect,
         policies: settings.policies.clone(),
         decode: settings.decode.clone(),
+        pacing: Pacing { bandwidth: settings.bandwidth, ..Pacing::default() },
     }
 }
 

@@ -47,7 +47,7 @@ fn what_is_left_waits_for_the_next_day() {
         let first = run(&bench, &clock);
         assert_eq!((first.archived, first.pending, first.deleted), (4, 6, 4), "{first:?}");
         assert_eq!(first.outcome, Outcome::Attention);
-        assert!(first.alarms[0].contains("the daily budget of 24.0 kB is used up"), "{first:?}");
+        assert!(first.alarms[0].text.contains("the daily budget of 24.0 kB is used up"), "{first:?}");
         // Later that day: nothing more, however often.
         for _ in 0..3 {
             clock.advance(jiff::SignedDuration::from_mins(30));

@@ -273,7 +273,7 @@ fn what_the_archive_does_not_hold_stays_in_the_trash() {
     bench.gateway.expunge("INBOX", other);
     bench.gateway.expunge(ALL_MAIL, *bench.gateway.uids(ALL_MAIL).last().unwrap());
     let report = history::run(&bench, Fs::real()).unwrap();
-    assert!(report.alarms.iter().any(|alarm| alarm.contains("does not hold")), "{report:?}");
+    assert!(report.alarms.iter().any(|alarm| alarm.text.contains("does not hold")), "{report:?}");
     assert!(!bench.gateway.log().iter().any(|line| line.starts_with("UID SEARCH")), "{:?}", bench.gateway.log());
     assert!(file.exists());
 }

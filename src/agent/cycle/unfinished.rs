@@ -4,6 +4,7 @@
 
 use super::{Cycle, DELETE_BATCH};
 use crate::agent::CycleError;
+use crate::agent::alarms::Kind;
 use crate::agent::delete::delete;
 use crate::agent::window::seen_of;
 use crate::archive::Seen;
@@ -21,7 +22,7 @@ impl<S: Source> Cycle<'_, S> {
         let receipts = self.agent.archive.call(move |core| core.receipts_of_unfinished(&begun)).await?;
         let receipts: Vec<_> = receipts.into_iter().flatten().collect();
         if receipts.len() < count {
-            self.report.alarms.push(format!(
+            self.report.tell(Kind::Unfinished, format!(
                 "{} items lie in the gateway's Trash that gatepost moved there and this archive does not hold (a restored \
                  one?): move them back into the folder before the gateway empties its Trash",
                 count - receipts.len()

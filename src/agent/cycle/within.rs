@@ -1,16 +1,20 @@
-//! Downloads within an account's daily budget.
+//! Downloads within an account's daily budget, and within the pace of the cycle.
 //!
-//! Must: what is held back gets no disposition, and the mark stays below it, so that it is found again; and while a
-//! budget is used up, no more is listed than one window, because listings count too.
+//! Must: what is held back gets no disposition, and the mark stays below it, so that it is found again; and while
+//! it is held back, no more is listed than one window, because listings count too.
 
 use super::{Cycle, Waiting};
 use crate::agent::CycleError;
+use crate::agent::pace::Held;
 use crate::sources::{Listed, Opened, Source};
 
 /// The first item of a window that was held back.
 pub(super) struct HeldBack {
     pub order: u64,
 }
+
+/// Where a listing says no sizes, so many items are asked for at a time.
+const ITEMS_WITHOUT_SIZE: usize = 250;
 
 impl<S: Source> Cycle<'_, S> {
     /// The account's budget, if it has one; the same for all folders of a session.
@@ -24,28 +28,38 @@ impl<S: Source> Cycle<'_, S> {
         Ok(())
     }
 
-    /// Fetches as much as the budget has left; without one, everything.
+    /// Fetches as much as budget and pace allow, a share at a time.
     pub(super) async fn fetch_within(
         &mut self,
         epoch: u64,
         wanted: &[Listed],
         waiting: &mut Waiting,
     ) -> Result<Option<HeldBack>, CycleError> {
-        if self.budget.is_none() {
-            self.fetch(epoch, wanted, waiting).await?;
-            return Ok(None);
-        }
         let mut rest = wanted;
         while let Some(first) = rest.first() {
-            let taken = self.budget.as_mut().map(|budget| budget.take(rest)).transpose();
-            let taken = taken.map_err(|error| CycleError::told("note what is downloaded", &error))?.unwrap_or(0);
+            let held = HeldBack { order: first.order.unwrap_or(0) };
+            if let Some(why) = self.pace.held(self.agent) {
+                self.held.get_or_insert(why);
+                return Ok(Some(held));
+            }
+            let share = share(rest, self.pace.share());
+            let taken = match self.budget.as_mut() {
+                None => share,
+                Some(budget) => {
+                    let taken = budget.take(&rest[..share]);
+                    taken.map_err(|error| CycleError::told("note what is downloaded", &error))?
+                }
+            };
             if taken == 0 {
-                return Ok(Some(HeldBack { order: first.order.unwrap_or(0) }));
+                self.held = Some(Held::Budget);
+                return Ok(Some(held));
             }
             let (now, later) = rest.split_at(taken);
+            let before = self.report.bytes;
             let fetched = self.fetch(epoch, now, waiting).await;
             self.settle_budget()?;
             fetched?;
+            self.pace.throttle(self.report.bytes - before).await;
             rest = later;
         }
         Ok(None)
@@ -57,7 +71,7 @@ impl<S: Source> Cycle<'_, S> {
         settled.map(drop).map_err(|error| CycleError::told("note what was downloaded", &error))
     }
 
-    /// The end of a pass that could not download everything. `from` is where it began to list, `counted` what it listed
+    /// The end of a pass that did not download everything. `from` is where it began to list, `counted` what it listed
     /// from there on, `next` where the next window begins.
     pub(super) async fn hold_back(
         &mut self,
@@ -68,18 +82,33 @@ impl<S: Source> Cycle<'_, S> {
     ) -> Result<(), CycleError> {
         let exists = opened.state.exists.saturating_sub(self.removed);
         let mark = held.order.min(next.unwrap_or(opened.state.next));
+        // On a disk that is nearly full nothing is written that can wait.
+        let is_written = self.held != Some(Held::Disk);
         let below = self
             .agent
             .archive
             .call(move |core| {
                 let below = if from > 0 { core.catalogue.present_below(epoch, from)? } else { 0 };
-                core.listed(epoch, mark, None)?;
-                core.close()?;
+                if is_written {
+                    core.listed(epoch, mark, None)?;
+                    core.close()?;
+                }
                 Ok(below)
             })
             .await?;
         self.report.listed += exists.saturating_sub(below + counted);
-        self.is_held_back = true;
         Ok(())
     }
+}
+
+/// How many of the first of `wanted` are asked for at a time: at least one.
+fn share(wanted: &[Listed], bytes: u64) -> usize {
+    let mut taken = 0u64;
+    let mut sizeless = 0;
+    let fits = |listed: &&Listed| {
+        taken = taken.saturating_add(listed.size);
+        sizeless += usize::from(listed.size == 0);
+        taken <= bytes && sizeless <= ITEMS_WITHOUT_SIZE
+    };
+    wanted.iter().take_while(fits).count().max(1)
 }

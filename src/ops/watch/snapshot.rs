@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::alarms::Message;
+pub use crate::agent::health::Totals;
 use crate::archive::Head;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,26 +43,6 @@ pub struct ProfileSnapshot {
     pub failures: u32,
     /// Since the agent started.
     pub totals: Totals,
-}
-
-/// Counted since the agent started.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Totals {
-    pub cycles_ok: u64,
-    pub cycles_attention: u64,
-    pub cycles_error: u64,
-    pub archived: u64,
-    pub already_archived: u64,
-    pub quarantined: u64,
-    pub unfetchable: u64,
-    pub excluded: u64,
-    pub vanished: u64,
-    pub failed: u64,
-    pub deleted: u64,
-    /// Downloaded.
-    pub bytes: u64,
-    /// Spent in cycles.
-    pub seconds: f64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

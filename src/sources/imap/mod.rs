@@ -24,6 +24,7 @@ mod fetch;
 mod folder;
 mod folders;
 mod gmail;
+pub mod idle;
 mod listing;
 pub(super) mod names;
 mod notes;

@@ -4,6 +4,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use gatepost::agent::disk::Reserve;
+use gatepost::agent::pace::Pacing;
 use gatepost::agent::policies::{Policies, UnknownInternal};
 use gatepost::agent::report::ProfileReport;
 use gatepost::agent::{Agent, Expect, Profile, Role, cycle};
@@ -154,7 +156,7 @@ pub fn run_on(
     let root = layout.root.clone();
     let (writer, _) = open_at(layout, fs.clone(), clock.clone()).map_err(|error| error.to_string())?;
     let done = runtime.block_on(async {
-        let agent = Agent::start(writer.handle(), &root, 4 << 20, fs, clock);
+        let agent = Agent::start(writer.handle(), &root, 4 << 20, Reserve::Bytes(0), fs, clock);
         let agent = agent.map_err(|error| error.to_string())?;
         let profile = Profile {
             name: "journal".into(),
@@ -168,6 +170,7 @@ pub fn run_on(
             expect: Expect::Auto,
             policies: Policies { unknown_internal: UnknownInternal::Create, ..Policies::default() },
             decode: DecodeOptions::default(),
+            pacing: Pacing::default(),
         };
         let mut source = AnySource::connect(&polled.options).await.map_err(|error| error.to_string())?;
         let done = cycle::run(&agent, &profile, &Arc::new(people()), &mut source).await;

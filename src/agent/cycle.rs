@@ -27,7 +27,7 @@ use crate::archive::{
     Gateway, Row, Seen,
 };
 use crate::people::People;
-use crate::sources::{Body, EpochKey, Fetched, Listed, Opened, Scope, Source};
+use crate::sources::{Body, EpochKey, FULL_PERCENT, Fetched, Listed, Opened, Scope, Source};
 
 /// So many receipts are collected before they are used.
 const DELETE_BATCH: usize = 1000;
@@ -103,6 +103,16 @@ pub async fn run<S: Source>(
             plural(report.vanished)
         );
         report.tell(Kind::Vanished, what);
+    }
+    if failure.is_none()
+        && let Some(usage) = agent.usage_of(&profile.name, source).await
+        && usage.percent >= FULL_PERCENT
+    {
+        let what = format!(
+            "the gateway's mailbox is nearly full: {} used ({} %). A full mailbox takes no journal mail",
+            usage.said, usage.percent
+        );
+        report.tell(Kind::Quota, what);
     }
     let history = history(agent, profile, &findings, &report).await;
     report.alarms.extend(findings.alarms(profile, &report, &history));

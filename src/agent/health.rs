@@ -50,6 +50,8 @@ pub struct Thresholds {
     pub no_success_critical: Duration,
     pub oldest_warning: Duration,
     pub oldest_critical: Duration,
+    /// Before the end of a certificate.
+    pub certificate: Duration,
 }
 
 impl Default for Thresholds {
@@ -59,6 +61,7 @@ impl Default for Thresholds {
             no_success_critical: Duration::from_secs(60 * 60),
             oldest_warning: Duration::from_secs(60 * 60),
             oldest_critical: Duration::from_secs(6 * 60 * 60),
+            certificate: Duration::from_secs(21 * 24 * 60 * 60),
         }
     }
 }
@@ -93,6 +96,8 @@ pub struct Health {
     pub last_item: Option<Timestamp>,
     /// In a row.
     pub failures: u32,
+    /// How many they were when the refused login was told, which says it all from then on.
+    before_refusal: Option<u32>,
     pub error: Option<ReportedError>,
     /// Deleted by cycles since the last that succeeded.
     deleted: u64,
@@ -104,8 +109,12 @@ pub struct Health {
     pending_since: Option<Timestamp>,
     /// `pending` after the last cycles, newest last.
     backlogs: Vec<u64>,
+    /// Of the gateway, as far as it was seen.
+    pub certificate_until: Option<Timestamp>,
     /// Since when somebody looks; nothing is late before that.
     watched_since: Timestamp,
+    /// Since when nothing kept gatepost from hearing of new items.
+    heard_since: Timestamp,
     pub totals: Totals,
 }
 
@@ -137,6 +146,7 @@ impl Health {
             last_success: None,
             last_item: None,
             failures: 0,
+            before_refusal: None,
             error: None,
             deleted: 0,
             notices: Vec::new(),
@@ -144,7 +154,9 @@ impl Health {
             pending: 0,
             pending_since: None,
             backlogs: Vec::new(),
+            certificate_until: None,
             watched_since: now,
+            heard_since: now,
             totals: Totals::default(),
         }
     }
@@ -165,6 +177,9 @@ impl Health {
         self.error = report.error.clone();
         let new = report.alarms.iter().filter(|notice| notice.kind.lasts()).cloned();
         if report.error.is_some() {
+            if report.alarms.iter().any(|notice| notice.kind == Kind::RefusedLogin) {
+                self.before_refusal.get_or_insert(self.failures);
+            }
             self.failures = self.failures.saturating_add(1);
             // What was so before may still be so.
             let known: Vec<Kind> = self.notices.iter().map(|notice| notice.kind).collect();
@@ -172,7 +187,11 @@ impl Health {
             return;
         }
         self.notices = new.collect();
-        self.failures = 0;
+        if self.failures > 0 {
+            // While nobody could look, silence meant nothing.
+            self.heard_since = now;
+        }
+        (self.failures, self.before_refusal) = (0, None);
         self.deleted = 0;
         self.last_success = Some(now);
         self.pending = report.pending;
@@ -202,17 +221,30 @@ impl Health {
         totals.seconds += report.seconds;
     }
 
+    /// It failed before the agent was started, and somebody was told at `since`.
+    pub fn still_fails(&mut self, since: Timestamp, thresholds: &Thresholds) {
+        if self.error.is_some() {
+            self.failures = thresholds.failures;
+            self.watched_since = self.watched_since.min(since);
+        }
+    }
+
+    /// Whether a cycle ended since somebody looks; before, nothing that lasts can be taken back.
+    pub fn is_known(&self) -> bool {
+        self.paused.is_some() || self.totals.cycles_ok + self.totals.cycles_attention + self.totals.cycles_error > 0
+    }
+
     /// Somebody paused it: what was wrong is forgotten.
     pub fn pause(&mut self, pause: Pause) {
         self.paused = Some(pause);
-        self.failures = 0;
+        (self.failures, self.before_refusal) = (0, None);
         self.error = None;
         self.notices.clear();
     }
 
     pub fn resume(&mut self, now: Timestamp) {
         self.paused = None;
-        self.watched_since = now;
+        (self.watched_since, self.heard_since) = (now, now);
         self.backlogs.clear();
         self.pending_since = None;
     }
@@ -235,7 +267,7 @@ impl Health {
     fn silent_for(&self, terms: &Terms, now: Timestamp) -> Option<Duration> {
         let after = terms.inactive_after.filter(|_| terms.role == Role::Primary)?;
         // An item from before the agent was started, or the profile was resumed, is not waited for in between.
-        let since = self.last_item.map_or(self.watched_since, |last| last.max(self.watched_since));
+        let since = self.last_item.map_or(self.heard_since, |last| last.max(self.heard_since));
         let silent = elapsed(since, now);
         (silent >= after).then(|| self.last_item.map_or(silent, |last| elapsed(last, now)))
     }
@@ -264,15 +296,15 @@ impl Health {
             return vec![condition.hint(format!("gatepost resume {name}"))];
         }
         let mut conditions = Vec::new();
-        for notice in &self.notices {
+        // The disk is everybody's: it is told once, of the archive.
+        for notice in self.notices.iter().filter(|notice| notice.kind != Kind::Disk) {
             let condition = Condition::new(notice.kind, notice.kind.severity(), notice.text.clone());
             conditions.push(match notice.kind {
                 Kind::RefusedLogin => condition.hint(format!("gatepost check --profile {name}")),
                 _ => condition,
             });
         }
-        let is_refused = self.notices.iter().any(|notice| notice.kind == Kind::RefusedLogin);
-        conditions.extend(self.no_success(terms, thresholds, is_refused, now));
+        conditions.extend(self.no_success(terms, thresholds, now));
         if self.error.is_none()
             && let Some(silent) = self.silent_for(terms, now).filter(|_| self.last_run.is_some())
         {
@@ -299,6 +331,7 @@ impl Health {
                     .hint("a shorter `every`, more bandwidth, or look at what holds it up: gatepost status"),
             );
         }
+        conditions.extend(self.certificate(thresholds, name, now));
         if self.open.quarantined > 0 {
             let text = format!(
                 "{} in quarantine: archived, but not decoded; they need a person",
@@ -318,19 +351,33 @@ impl Health {
         conditions
     }
 
-    fn no_success(
-        &self,
-        terms: &Terms,
-        thresholds: &Thresholds,
-        is_refused: bool,
-        now: Timestamp,
-    ) -> Option<Condition> {
+    fn certificate(&self, thresholds: &Thresholds, name: &str, now: Timestamp) -> Option<Condition> {
+        let until = self.certificate_until?;
+        let left = until.duration_since(now);
+        if !left.is_negative() && left.unsigned_abs() > thresholds.certificate {
+            return None;
+        }
+        let (severity, text) = match left.is_negative() {
+            true => (Severity::Critical, format!("the certificate of the gateway ended {}", day_and_time(until, now))),
+            false => {
+                let in_days = spell(left.unsigned_abs());
+                (
+                    Severity::Warning,
+                    format!("the certificate of the gateway ends in {in_days}, {}", day_and_time(until, now)),
+                )
+            }
+        };
+        let condition = Condition::new(Kind::Certificate, severity, text);
+        Some(condition.hint(format!("renew it on the server in time; gatepost check --profile {name}")))
+    }
+
+    fn no_success(&self, terms: &Terms, thresholds: &Thresholds, now: Timestamp) -> Option<Condition> {
         let error = self.error.as_ref()?;
         let since = self.last_success.unwrap_or(self.watched_since);
         let without = elapsed(since, now);
         // Since the agent looks: what was before it was started is no failure of a gateway.
         let is_long = elapsed(since.max(self.watched_since), now) >= thresholds.no_success_critical;
-        let is_told = is_long || (self.failures >= thresholds.failures && !is_refused);
+        let is_told = is_long || self.before_refusal.unwrap_or(self.failures) >= thresholds.failures;
         if !is_told {
             return None;
         }
@@ -446,9 +493,9 @@ mod tests {
         assert!(said[0].contains(" Exchange starts returning reports after 24 h, at "), "{said:?}");
         health.finished(&good(0), at(253));
         assert_eq!(told(&health, at(253)), [""; 0]);
-        assert_eq!(health.state(&terms(), at(254)), State::Inactive);
-        let said = told(&health, at(254));
-        assert!(said[0].contains("no mail arrived for 4 h 14 min"), "{said:?}");
+        // Nobody knows what came meanwhile.
+        assert_eq!(health.state(&terms(), at(253 + 179)), State::Ok);
+        assert_eq!(health.state(&terms(), at(253 + 180)), State::Inactive);
     }
 
     #[test]
@@ -480,7 +527,7 @@ mod tests {
         let said = told(&health, at(5 + 7 * 24 * 60));
         assert_eq!(said, ["Warning paused-long: paused for 7 d by anna; nothing is archived meanwhile"]);
         health.resume(at(20_000));
-        assert_eq!(health.state(&terms(), at(20_000)), State::AwaitingFirstRun);
+        assert_eq!(health.state(&terms(), at(20_000)), State::Ok);
     }
 
     #[test]

@@ -34,11 +34,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::archive::{ArchiveError, Handle};
 use crate::base::clock::Clock;
 use crate::base::fsio::Fs;
 use crate::journal::DecodeOptions;
-use crate::sources::{Intake, SourceError};
+use crate::sources::{Intake, Source, SourceError, Usage};
 use budget::Budgets;
 use decoders::Decoders;
 use disk::{Reserve, Room};
@@ -53,6 +55,8 @@ pub struct Agent {
     pub intake: Intake,
     /// Of each profile, so that one whose gateway hangs in the middle of a mail holds up no other.
     intakes: Mutex<HashMap<String, Intake>>,
+    /// When each profile's mailbox was asked how full it is, and what it said.
+    usages: Mutex<HashMap<String, (Timestamp, Option<Usage>)>>,
     profiles: usize,
     window_bytes: usize,
     pub fs: Fs,
@@ -134,6 +138,7 @@ impl Agent {
             archive,
             intake,
             intakes,
+            usages: Mutex::default(),
             profiles: 1,
             window_bytes,
             fs,
@@ -150,6 +155,9 @@ impl Agent {
 
 /// Of the window for a profile, however many there are: in less, every mail would go through a file.
 const SHARE_MIN: usize = 1024 * 1024;
+
+/// Between two questions to a gateway how full the mailbox is.
+const USAGE_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// Asks for the room on the volume of a folder.
 pub type Measure = Box<dyn Fn(&std::path::Path, Reserve) -> std::io::Result<Room> + Send + Sync>;
@@ -177,6 +185,21 @@ impl Agent {
             Intake::new(bytes, self.archive.spool().to_owned())
         };
         intakes.entry(profile.to_owned()).or_insert_with(share).clone()
+    }
+
+    /// How full a profile's mailbox is. It is asked once in an hour: an idle cycle is to cost nothing.
+    async fn usage_of<S: Source>(&self, profile: &str, source: &mut S) -> Option<Usage> {
+        let now = self.clock.now();
+        let usages = || self.usages.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = usages().get(profile).cloned();
+        if let Some((at, usage)) = known
+            && now.duration_since(at).abs() < USAGE_EVERY
+        {
+            return usage;
+        }
+        let usage = source.usage().await;
+        usages().insert(profile.to_owned(), (now, usage.clone()));
+        usage
     }
 
     /// A disk of the test's own.

@@ -245,6 +245,7 @@ fn delete_has_no_default() {
 #[test]
 fn a_profile_has_one_schedule_and_one_source() {
     insta::assert_snapshot!(mistakes("delete = false", "delete = false\nevery = \"60s\"\ncron = \"0 25 * * *\""), @r#"
+    the configuration has 2 mistakes:
     FILE:12: profile "journal" → cron: stands beside every (line 11)
       hint: leave one of them
     FILE:12: profile "journal" → cron: "0 25 * * *" is no cron expression

@@ -10,7 +10,7 @@ use super::imap::ImapSource;
 use super::imap::options::ImapOptions;
 use super::pop3::Pop3Source;
 use super::pop3::options::Pop3Options;
-use super::{Abilities, Deletion, Fetched, Finding, Intake, Listed, Looked, Opened, Source, SourceError, Tell};
+use super::{Abilities, Deletion, Fetched, Finding, Intake, Listed, Looked, Opened, Source, SourceError, Tell, Usage};
 use crate::base::fsio::Fs;
 use crate::base::secret::Secret;
 use crate::net::login::Login;
@@ -178,6 +178,14 @@ impl Source for AnySource {
             AnySource::Imap(source) => source.unfinished().await,
             AnySource::Pop3(source) => source.unfinished().await,
             AnySource::Ews(source) => source.unfinished().await,
+        }
+    }
+
+    async fn usage(&mut self) -> Option<Usage> {
+        match self {
+            AnySource::Imap(source) => source.usage().await,
+            AnySource::Pop3(source) => source.usage().await,
+            AnySource::Ews(source) => source.usage().await,
         }
     }
 

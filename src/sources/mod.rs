@@ -229,6 +229,17 @@ impl Intake {
     }
 }
 
+/// How much of what a mailbox may hold it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    pub percent: u64,
+    /// In words: `900 of 1000 MiB`.
+    pub said: String,
+}
+
+/// From here on a mailbox is nearly full: one that is full takes no journal mail.
+pub const FULL_PERCENT: u64 = 90;
+
 /// What became of an item that was to be deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deletion {
@@ -405,6 +416,11 @@ pub trait Source: Send {
     /// still be on the gateway. Given to `delete` again, with a receipt, they are finished.
     fn unfinished(&mut self) -> impl Future<Output = Result<Vec<Listed>, SourceError>> + Send {
         async { Ok(Vec::new()) }
+    }
+
+    /// How full the mailbox is, where the gateway tells; `None` where it does not, or was not asked.
+    fn usage(&mut self) -> impl Future<Output = Option<Usage>> + Send {
+        async { None }
     }
 
     /// Says good-bye. Errors are of no interest any more.

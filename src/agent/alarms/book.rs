@@ -208,8 +208,9 @@ impl Book {
         self.content.active.iter().map(|(key, active)| active.message(key, State::Repeated, now)).collect()
     }
 
-    pub fn has(&self, profile: Option<&str>, kind: Kind) -> bool {
-        self.content.active.contains_key(&key(profile, kind))
+    /// Since when something lasts, if it does.
+    pub fn since(&self, profile: Option<&str>, kind: Kind) -> Option<Timestamp> {
+        self.content.active.get(&key(profile, kind)).map(|active| active.since)
     }
 
     /// Takes back in silence what profiles that are gone had; there is nobody left to be well again.

@@ -90,7 +90,7 @@ impl Live {
         surroundings: Surroundings,
         orders: mpsc::Sender<Order>,
     ) -> Result<Live, Failure> {
-        let Surroundings { clock, measure } = surroundings;
+        let Surroundings { clock, measure, ear } = surroundings;
         let now = clock.now();
         let layout = wiring::layout_of(&settings.archive);
         let fs: &Fs = &running.agent.fs;
@@ -104,7 +104,7 @@ impl Live {
             settings: Mutex::new(settings.clone()),
             profiles: Mutex::default(),
             book: Mutex::new(Book::open(&settings.archive.path, fs)),
-            targets: Mutex::default(),
+            targets: Mutex::new(ear.into_iter().collect()),
             is_damaged: AtomicBool::new(false),
             damage: Mutex::default(),
             configuration: Mutex::default(),
@@ -117,7 +117,10 @@ impl Live {
         *lock(&live.head) = Some(reader.head()?).filter(|head| head.seq > 0);
         let mut healths = standing::of(settings, &catalogue, &reader, now)?;
         for profile in &settings.profiles {
-            let health = healths.remove(&profile.name).unwrap_or_else(|| Health::new(now));
+            let mut health = healths.remove(&profile.name).unwrap_or_else(|| Health::new(now));
+            if let Some(since) = lock(&live.book).since(Some(&profile.name), Kind::NoSuccess) {
+                health.still_fails(since, &live.thresholds());
+            }
             lock(&live.profiles).insert(profile.name.clone(), Profile::new(profile, health));
         }
         Ok(live)
@@ -262,10 +265,11 @@ impl Live {
         let now = self.clock.now();
         let thresholds = self.thresholds();
         let conditions = match lock(&self.profiles).get(name) {
-            Some(profile) if !self.is_damaged() => profile.health.conditions(&profile.terms, &thresholds, now),
-            // Nothing of a profile is news while the archive is damaged.
-            Some(_) => return,
-            None => return,
+            Some(profile) if !self.is_damaged() && profile.health.is_known() => {
+                profile.health.conditions(&profile.terms, &thresholds, now)
+            }
+            // Nothing of a profile is news while the archive is damaged, and before its first cycle.
+            Some(_) | None => return,
         };
         let messages = lock(&self.book).update(Some(name), conditions, now);
         self.send(messages);
@@ -441,6 +445,14 @@ impl Live {
                 health.error.is_none()
                     && health.last_success.is_some_and(|success| since.is_none_or(|since| success > since))
             })
+    }
+
+    /// When the certificate that a gateway showed ends.
+    pub fn certificate_until(&self, name: &str, until: Option<Timestamp>) {
+        if let Some(profile) = lock(&self.profiles).get_mut(name) {
+            profile.health.certificate_until = until;
+        }
+        self.assess(name);
     }
 
     pub fn set_volume(&self, volume: Volume) {

@@ -30,6 +30,7 @@ use super::exit::{Exit, Failure};
 use super::host::{Host, Nobody};
 use super::indexing;
 use super::wiring::{self, Global, Running};
+use crate::agent::alarms::Message;
 use crate::agent::disk::Room;
 use crate::agent::pace::Halt;
 use crate::archive::ArchiveError;
@@ -56,7 +57,7 @@ pub fn agent(global: &Global, host: &dyn Host, stop: impl Future<Output = ()>) -
         tracing::warn!(notice, "configuration");
     }
     wiring::passwords(&settings.profiles.iter().collect::<Vec<_>>())?;
-    let surroundings = Surroundings { clock: Arc::new(SystemClock), measure: None };
+    let surroundings = Surroundings { clock: Arc::new(SystemClock), measure: None, ear: None };
     wiring::runtime()?.block_on(live_on(global, settings, surroundings, host, stop))
 }
 
@@ -68,6 +69,8 @@ pub type Measure = Arc<dyn Fn() -> std::io::Result<Room> + Send + Sync>;
 pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     pub measure: Option<Measure>,
+    /// Hears every alarm.
+    pub ear: Option<mpsc::UnboundedSender<Message>>,
 }
 
 /// Why a generation ended.

@@ -2,7 +2,6 @@
 //! at, and what would take a mark off a mail is not tried.
 
 use async_imap::imap_proto::Response;
-use async_imap::imap_proto::rfc2087::QuotaResourceName;
 use async_imap::imap_proto::rfc4314::AclRight;
 
 use super::capabilities::Capabilities;
@@ -13,11 +12,9 @@ use crate::net::{TlsMode, clean, tls};
 use crate::sources::failure::net_error;
 use crate::sources::reach::{self, Door, Speaks};
 use crate::sources::{
-    Blocked, Finding, FolderSeen, Level, Looked, Reports, Retry, Scope, Source as _, SourceError, Tell,
+    Blocked, FULL_PERCENT, Finding, FolderSeen, Level, Looked, Reports, Retry, Scope, Source as _, SourceError, Tell,
+    Usage,
 };
-
-/// A mailbox that is as full as this is worth a word.
-const FULL_PERCENT: u64 = 90;
 
 pub(super) async fn look(options: &ImapOptions, tell: Tell<'_>) -> Looked {
     match at_server(options, tell).await {
@@ -178,33 +175,7 @@ async fn rights(wire: &mut Wire, name: &str) -> Result<Vec<AclRight>, SourceErro
 
 /// How full the mailbox is. A gateway that is full takes no journal mail any more.
 async fn quota(wire: &mut Wire) -> Option<Finding> {
-    let mut fullest: Option<(u64, String)> = None;
-    let asked = wire
-        .run("GETQUOTAROOT \"INBOX\"", |response| {
-            let Response::Quota(quota) = response else { return Ok(()) };
-            for resource in quota.resources.iter().filter(|resource| resource.limit > 0) {
-                let percent = resource.usage.saturating_mul(100) / resource.limit;
-                let said = match &resource.name {
-                    QuotaResourceName::Storage => {
-                        format!("{} of {} MiB", resource.usage / 1024, resource.limit / 1024)
-                    }
-                    QuotaResourceName::Message => format!("{} of {} messages", resource.usage, resource.limit),
-                    QuotaResourceName::Atom(name) => {
-                        format!("{} of {} ({})", resource.usage, resource.limit, clean(name))
-                    }
-                };
-                if fullest.as_ref().is_none_or(|(so_far, _)| percent > *so_far) {
-                    fullest = Some((percent, said));
-                }
-            }
-            Ok(())
-        })
-        .await;
-    if let Err(failure) = asked {
-        tracing::debug!(%failure, "the server does not tell its quota");
-        return None;
-    }
-    let (percent, said) = fullest?;
+    let Usage { percent, said } = super::quota::usage(wire).await?;
     let said = format!("{said} used ({percent} %)");
     Some(if percent >= FULL_PERCENT {
         let hint = "a full mailbox takes no journal mail: raise its quota, or let gatepost delete what is archived";

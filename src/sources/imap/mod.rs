@@ -29,6 +29,7 @@ mod listing;
 pub(super) mod names;
 mod notes;
 pub mod options;
+mod quota;
 mod sets;
 #[cfg(test)]
 mod tests;
@@ -53,6 +54,7 @@ use self::wire::{Failure, Wire};
 use super::failure::operator;
 use super::{
     Abilities, Deletion, EpochKey, Fetched, Intake, Listed, Looked, Opened, Retry, Scope, Source, SourceError, Tell,
+    Usage,
 };
 use crate::base::fsio::Fs;
 use crate::net::clean;
@@ -68,6 +70,8 @@ pub struct ImapSource {
     expunge: Option<Expunge>,
     read_only: bool,
     open: Option<(Folder, Windows)>,
+    /// The server tells how full the mailbox is.
+    has_quota: bool,
     /// Folders are labels; deleting goes through the Trash, if it was found.
     labels: bool,
     received: Arc<AtomicU64>,
@@ -169,6 +173,7 @@ impl ImapSource {
             expunge,
             read_only: false,
             open: None,
+            has_quota: capabilities.has("QUOTA"),
             labels: false,
             received,
             trash: None,
@@ -295,6 +300,10 @@ impl Source for ImapSource {
         gmail::unfinished(&mut self.wire, notes)
             .await
             .map_err(|failure| failure.into_error(doing("listing", folder), Scope::Mailbox, Retry::Later))
+    }
+
+    async fn usage(&mut self) -> Option<Usage> {
+        if self.has_quota { quota::usage(&mut self.wire).await } else { None }
     }
 
     async fn close(mut self) {

@@ -3,17 +3,18 @@
 
 use super::directory::{Keeper, Known};
 use super::exit::{Exit, Failure};
-use super::host::{Host, Nobody};
+use super::host::Host;
 use super::indexing;
 use super::once;
 use super::output;
+use super::service;
 use super::wiring::{self, Global, Running};
 use crate::config::{ProfileSettings, Settings};
 use tokio::sync::Notify;
 
 pub fn run(global: &Global) -> Result<Exit, Failure> {
     with_a_thrifty_allocator();
-    agent(global, &Nobody, wiring::told_to_stop())
+    agent(global, service::host().as_ref(), wiring::told_to_stop())
 }
 
 /// The agent under a service manager, or without one; ends when `stop` does, or when the archive cannot go on.

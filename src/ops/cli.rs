@@ -219,10 +219,7 @@ enum Command {
         command: SecretCommand,
     },
     /// gatepost as a service of this machine
-    Service {
-        #[command(subcommand)]
-        command: service::Command,
-    },
+    Service(service::Args),
     /// What the gateways hold against what is recorded of it
     Reconcile {
         #[arg(long, value_name = "NAME")]
@@ -492,7 +489,7 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
             SecretCommand::List { json } => secret::list(global, json),
             SecretCommand::Remove { name } => secret::remove(global, &name),
         },
-        Command::Service { command } => service::service(global, &command),
+        Command::Service(args) => service::service(global, &args),
         Command::Reconcile { profile, json } => reconcile::reconcile(global, profile.as_deref(), json),
         Command::Verify { expect_head, sample, json } => prove::verify(global, expect_head, sample, json),
         // Done before anything was opened.

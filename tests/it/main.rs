@@ -45,6 +45,8 @@ mod search;
 mod secret_store;
 mod secrets;
 mod service;
+#[cfg(target_os = "linux")]
+mod service_linux;
 mod show;
 mod speed;
 mod support;

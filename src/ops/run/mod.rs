@@ -27,8 +27,9 @@ use tokio::task::JoinSet;
 use self::live::{Live, Order as Command};
 use super::control;
 use super::exit::{Exit, Failure};
-use super::host::{Host, Nobody};
+use super::host::Host;
 use super::indexing;
+use super::service;
 use super::wiring::{self, Global, Running};
 use crate::agent::alarms::Message;
 use crate::agent::disk::Room;
@@ -47,7 +48,7 @@ const REOPEN: Backoff = Backoff { first: Duration::from_secs(5), most: Duration:
 
 pub fn run(global: &Global) -> Result<Exit, Failure> {
     with_a_thrifty_allocator();
-    agent(global, &Nobody, wiring::told_to_stop())
+    agent(global, service::host().as_ref(), wiring::told_to_stop())
 }
 
 /// The agent under a service manager, or without one; ends when `stop` does, or when the archive cannot be opened.

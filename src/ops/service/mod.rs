@@ -2,13 +2,28 @@
 
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "linux")]
+mod systemd;
+#[cfg(target_os = "linux")]
+mod unit;
 #[cfg(windows)]
 mod windows;
 
 use clap::Subcommand;
 
 use super::exit::{Exit, Failure};
+use super::host::{Host, Nobody};
 use super::wiring::Global;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// systemd: the service of this company, one of several on this machine (`gatepost@NAME`), with a configuration, an
+    /// archive and secrets of its own
+    #[arg(long, value_name = "NAME", global = true)]
+    pub instance: Option<String>,
+    #[command(subcommand)]
+    pub command: Command,
+}
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -25,14 +40,27 @@ pub enum Command {
     },
 }
 
-pub fn service(global: &Global, command: &Command) -> Result<Exit, Failure> {
+pub fn service(global: &Global, args: &Args) -> Result<Exit, Failure> {
     #[cfg(target_os = "linux")]
-    return linux::service(global, command);
+    return linux::service(global, args);
+    #[cfg(not(target_os = "linux"))]
+    if args.instance.is_some() {
+        return Err(Failure::usage("there is one service on this system; --instance is for systemd"));
+    }
     #[cfg(windows)]
-    return windows::service(global, command);
+    return windows::service(global, &args.command);
     #[cfg(not(any(target_os = "linux", windows)))]
     {
-        let _ = (global, command);
+        let _ = global;
         Err(Failure::usage("there is no service manager that gatepost knows on this system"))
     }
+}
+
+/// Who started `gatepost run` and wants to hear of it. (Windows' service manager talks to a process of its own.)
+pub fn host() -> Box<dyn Host> {
+    #[cfg(target_os = "linux")]
+    if let Some(systemd) = systemd::Systemd::from_environment() {
+        return Box::new(systemd);
+    }
+    Box::new(Nobody)
 }

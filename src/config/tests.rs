@@ -195,7 +195,7 @@ hots = "imap.example.com"
 port = 99999
 tls = true
 folders = "INBOX"
-[alarms]
+[alarm]
 "#;
     insta::assert_snapshot!(read(text).unwrap_err(), @r#"
     the configuration has 14 mistakes:

@@ -100,7 +100,37 @@ listen = "localhost"
 level = "loud"
 to = "file"
 "#;
-    insta::assert_snapshot!(read(text).unwrap_err(), @"");
+    insta::assert_snapshot!(read(text).unwrap_err(), @r#"
+    the configuration has 14 mistakes:
+    /etc/gatepost/gatepost.toml:4: alarms → system_log: is false, and there is no other target: nobody would be told
+      hint: leave it out, or add [alarms.mail], [alarms.webhook] or [alarms.command]
+    /etc/gatepost/gatepost.toml:5: alarms → oldest_critical: makes the warning come after the critical alarm
+      hint: oldest_warning is the shorter one
+    /etc/gatepost/gatepost.toml:6: alarms → failures: 0 is out of bounds
+      hint: write a number from 1 to 1000, or leave the key out
+    /etc/gatepost/gatepost.toml:7: alarms → repeat: "1s" is less than a minute
+      hint: write "24h", or "never"
+    /etc/gatepost/gatepost.toml:8: alarms → hook: unknown key
+      hint: did you mean `webhook`?
+    /etc/gatepost/gatepost.toml:9: alarms → report: has no way to be sent
+      hint: add [alarms.mail], which says where it goes
+    /etc/gatepost/gatepost.toml:10: alarms → report → at: "7 o'clock" is no time of the day
+      hint: write the hour and the minute: at = "07:00"
+    /etc/gatepost/gatepost.toml:11: alarms → report → timezone: "Mars/Base" is not in this host's time zone database
+      hint: a name such as "Europe/Berlin"; without it the host's time zone holds
+    /etc/gatepost/gatepost.toml:12: canary → smtp: is missing
+      hint: add [canary.smtp] with a host, or [alarms.mail], whose server is then used
+    /etc/gatepost/gatepost.toml:13: canary → from: "canary" is not a mail address
+      hint: write it in full: "gatepost@corp.example"
+    /etc/gatepost/gatepost.toml:15: canary → every: is less than a minute
+      hint: "1h" is often enough: each one is archived
+    /etc/gatepost/gatepost.toml:17: metrics → listen: "localhost" is no address with a port
+      hint: an address and a port: listen = "127.0.0.1:9467"; "off" for none
+    /etc/gatepost/gatepost.toml:18: log → file: is missing
+      hint: name it: file = "/var/log/gatepost/gatepost.log"
+    /etc/gatepost/gatepost.toml:19: log → level: "loud" is no level
+      hint: it is one of: error, warn, info, debug, trace
+    "#);
     let text = r#"
 [alarms.mail]
 host = "smtp.corp.example"
@@ -119,7 +149,20 @@ timeout = "0s"
 "#;
     let said = read(text).unwrap_err();
     assert!(!said.contains("hunter2"), "{said}");
-    insta::assert_snapshot!(said, @"");
+    for key in [
+        "alarms → mail → tls: ",
+        "alarms → mail → password: stands without username",
+        "alarms → mail → from: ",
+        "alarms → mail → to: is empty",
+        "alarms → webhook → url: http:// would send everything in clear text",
+        "alarms → webhook → headers → Content-Type: ",
+        "alarms → webhook → headers → X Y: ",
+        "alarms → heartbeat → url: is neither https:// nor http://",
+        "alarms → command → run: names no program",
+        "alarms → command → timeout: ",
+    ] {
+        assert!(said.contains(key), "{key} in {said}");
+    }
 }
 
 #[test]

@@ -11,7 +11,11 @@ pub struct Keys {
     pub later: &'static [(&'static str, &'static str)],
 }
 
-pub const TOP: Keys = Keys { table: "", known: &["archive", "control", "people", "profile"], later: &[] };
+pub const TOP: Keys = Keys {
+    table: "",
+    known: &["archive", "control", "people", "profile", "alarms", "canary", "metrics", "log"],
+    later: &[],
+};
 
 pub const ARCHIVE: Keys =
     Keys { table: "archive", known: &["path", "catalogue", "pack_size", "window", "reserve", "index"], later: &[] };
@@ -128,6 +132,16 @@ pub const TABLES: &[&Keys] = &[
     &PROFILE_POP3,
     &PROFILE_GATEWAY,
     &PROFILE_EWS,
+    &ALARMS,
+    &ALARMS_MAIL,
+    &ALARMS_WEBHOOK,
+    &ALARMS_COMMAND,
+    &ALARMS_HEARTBEAT,
+    &ALARMS_REPORT,
+    &CANARY,
+    &CANARY_SMTP,
+    &METRICS,
+    &LOG,
 ];
 
 /// The tables of [`PROFILE`] that say where mail comes from; a profile has exactly one.
@@ -235,6 +249,76 @@ pub const PROFILE_GATEWAY: Keys = Keys {
     known: &["host", "mailbox_id", "password", "port", "ca_file", "tls_fingerprint"],
     later: &[],
 };
+
+pub const ALARMS: Keys = Keys {
+    table: "alarms",
+    known: &[
+        "system_log",
+        "repeat",
+        "oldest_warning",
+        "oldest_critical",
+        "no_success_critical",
+        "failures",
+        "certificate_warning",
+        "mail",
+        "webhook",
+        "command",
+        "heartbeat",
+        "report",
+    ],
+    later: &[],
+};
+
+pub const ALARMS_MAIL: Keys = Keys {
+    table: "alarms.mail",
+    known: &[
+        "host",
+        "port",
+        "tls",
+        "ca_file",
+        "tls_fingerprint",
+        "username",
+        "password",
+        "timeout",
+        "allow_plaintext",
+        "from",
+        "to",
+        "from_severity",
+    ],
+    later: &[],
+};
+
+pub const ALARMS_WEBHOOK: Keys = Keys {
+    table: "alarms.webhook",
+    known: &["url", "headers", "ca_file", "proxy", "proxy_password", "timeout", "allow_plaintext", "from_severity"],
+    later: &[],
+};
+
+pub const ALARMS_COMMAND: Keys =
+    Keys { table: "alarms.command", known: &["run", "timeout", "from_severity"], later: &[] };
+
+pub const ALARMS_HEARTBEAT: Keys = Keys {
+    table: "alarms.heartbeat",
+    known: &["url", "every", "ca_file", "proxy", "proxy_password", "timeout", "allow_plaintext"],
+    later: &[],
+};
+
+pub const ALARMS_REPORT: Keys = Keys { table: "alarms.report", known: &["every", "at", "timezone"], later: &[] };
+
+pub const CANARY: Keys = Keys { table: "canary", known: &["from", "to", "every", "timeout", "smtp"], later: &[] };
+
+pub const CANARY_SMTP: Keys = Keys {
+    table: "canary.smtp",
+    known: &["host", "port", "tls", "ca_file", "tls_fingerprint", "username", "password", "timeout", "allow_plaintext"],
+    later: &[],
+};
+
+pub const METRICS: Keys = Keys { table: "metrics", known: &["listen"], later: &[] };
+
+pub const LOG: Keys = Keys { table: "log", known: &["level", "format", "to", "file", "keep_days"], later: &[] };
+
+/// A table whose keys are the administrator's own.
+pub const OWN: Keys = Keys { table: "", known: &[], later: &[] };
 
 /// Of `password = { … }`; no table of its own in the reference.
 pub const PASSWORD: Keys =

@@ -16,6 +16,7 @@ mod raw;
 mod resolve;
 mod secret;
 pub mod show;
+pub mod watch;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use keys::nearest;
 pub use oauth2::OAuth2Settings;
 pub use secret::{SecretRef, vault};
+pub use watch::{AlarmSettings, CanarySettings, LogSettings, MetricsSettings};
 
 use crate::agent::disk::Reserve;
 use crate::agent::policies::Policies;
@@ -61,6 +63,11 @@ pub struct Settings {
     pub policies: Policies,
     pub decode: DecodeOptions,
     pub profiles: Vec<ProfileSettings>,
+    /// Who is told, and when.
+    pub alarms: AlarmSettings,
+    pub canary: Option<CanarySettings>,
+    pub metrics: MetricsSettings,
+    pub log: LogSettings,
     /// What deserves a word without being a mistake (a literal password, a cut mailbox ID).
     pub notices: Vec<String>,
 }

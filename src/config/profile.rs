@@ -492,7 +492,7 @@ fn gateway(table: &Table<'_, '_>, folder: &Path) -> Option<Pop3Settings> {
     })
 }
 
-fn tls_mode(table: &Table<'_, '_>) -> TlsMode {
+pub(super) fn tls_mode(table: &Table<'_, '_>) -> TlsMode {
     table
         .choice("tls", &[("implicit", TlsMode::Implicit), ("starttls", TlsMode::StartTls), ("none", TlsMode::None)])
         .unwrap_or(TlsMode::Implicit)
@@ -506,7 +506,7 @@ fn timeout(table: &Table<'_, '_>) -> Duration {
     timeout
 }
 
-fn refuse_plaintext(table: &Table<'_, '_>, host: Option<&str>, tls: TlsMode, allow_plaintext: bool) {
+pub(super) fn refuse_plaintext(table: &Table<'_, '_>, host: Option<&str>, tls: TlsMode, allow_plaintext: bool) {
     if let Some(host) = host
         && tls == TlsMode::None
         && !allow_plaintext
@@ -517,7 +517,7 @@ fn refuse_plaintext(table: &Table<'_, '_>, host: Option<&str>, tls: TlsMode, all
     }
 }
 
-fn host(table: &Table<'_, '_>) -> Option<String> {
+pub(super) fn host(table: &Table<'_, '_>) -> Option<String> {
     const NAME: &str = "write the name of the server alone: host = \"imap.example.com\"";
     let text = table.required("host", NAME)?;
     let wrong = |what: &str, hint: &str| {

@@ -250,6 +250,22 @@ impl<'a, 'd> Table<'a, 'd> {
         }
     }
 
+    /// A table within this one whose keys are the administrator's own; see [`Table::names`].
+    pub fn own_keys(&self, key: &str) -> Option<Table<'a, 'd>> {
+        match self.value(key)? {
+            DeValue::Table(entries) => {
+                let (path, line) = (self.path_of(key), self.line_of(key));
+                Some(Table { doc: self.doc, entries, keys: &keys::OWN, path, line })
+            }
+            other => self.mistyped(key, "a table", other, &format!("{key} = {{ \"…\" = \"…\" }}")),
+        }
+    }
+
+    /// The keys that are there.
+    pub fn names(&self) -> impl Iterator<Item = &'d str> {
+        self.entries.keys().map(|key| key.get_ref().as_ref())
+    }
+
     /// Tables in double brackets. Each is called by what stands at `name_key` in it, else by its number.
     pub fn tables(&self, key: &str, keys: &'static Keys, name_key: &str) -> Vec<Table<'a, 'd>> {
         let Some(value) = self.value(key) else { return Vec::new() };
@@ -293,7 +309,8 @@ impl<'a, 'd> Table<'a, 'd> {
 
     /// The bare value, for keys of several shapes.
     pub fn value(&self, key: &str) -> Option<&'d DeValue<'a>> {
-        debug_assert!(self.keys.known.contains(&key), "{key} is not in the list of {}", self.keys.table);
+        let is_own = self.keys.known.is_empty();
+        debug_assert!(is_own || self.keys.known.contains(&key), "{key} is not in the list of {}", self.keys.table);
         self.entries.get(key).map(Spanned::get_ref)
     }
 

@@ -30,9 +30,30 @@ fn uncommented(examples: &[&str]) -> String {
 fn opened(line: &str) -> String {
     match line {
         "# [people.ldap]" | "# url = \"ldaps://dc1.corp.example\"" | TOKENS => line[2..].to_owned(),
+        line if WATCHED.contains(&line) => line[2..].to_owned(),
         line => line.to_owned(),
     }
 }
+
+/// Tables of targets, each with what it must have.
+const WATCHED: [&str; 16] = [
+    "# [alarms.mail]",
+    "# host = \"smtp.corp.example\"",
+    "# from = \"gatepost@corp.example\"",
+    "# to = [\"admin@corp.example\"]",
+    "# [alarms.webhook]",
+    "# url = \"https://hooks.corp.example\"",
+    "# [alarms.command]",
+    "# run = [\"/usr/local/bin/page\", \"--team\", \"mail\"]",
+    "# [alarms.heartbeat]",
+    "# url = \"https://beat.corp.example\"",
+    "# [alarms.report]",
+    "# [canary]",
+    "# from = \"canary@corp.example\"",
+    "# to = \"canary-inbox@corp.example\"",
+    "# [canary.smtp]",
+    "# host = \"smtp-in.corp.example\"",
+];
 
 const TOKENS: &str = "# [profile.imap.oauth2]";
 
@@ -51,7 +72,7 @@ fn collect(prefix: &str, table: &toml::Table, found: &mut BTreeSet<String>) {
             // Values in the reference, not tables: `password = { env = … }`, pairs of domains, and of tokens what
             // stands in one line.
             toml::Value::Table(_)
-                if ["password", "proxy_password", "client_secret", "refresh_token", "domain_aliases"]
+                if ["password", "proxy_password", "client_secret", "refresh_token", "domain_aliases", "headers"]
                     .contains(&&**key) => {}
             toml::Value::Table(_) if key == "oauth2" && prefix != "profile.imap" => {}
             toml::Value::Table(table) => collect(&path, table, found),
@@ -104,6 +125,11 @@ fn the_reference_shows_the_defaults() {
         "cron = ",
         "timezone = ",
         "socket = ",
+        "username = ",
+        "password = { file = \"smtp.password\"",
+        "headers = ",
+        "every = \"6h\"",
+        "file = ",
     ];
     let all = uncommented(&[]);
     assert!(examples.iter().all(|example| all.lines().any(|line| line.starts_with(example))));
@@ -140,6 +166,7 @@ fn what_is_shown_of_the_configuration_is_the_configuration() {
     let passwords = |text: &str| -> String {
         let line = |line: &str| match line.split_once(" = ") {
             Some((key @ ("password" | "proxy_password"), _)) => format!("{key} = {{ env = \"X\" }}\n"),
+            Some(("headers", _)) => "headers = { Authorization = { env = \"X\" } }\n".to_owned(),
             _ => format!("{line}\n"),
         };
         text.lines().map(line).collect()
@@ -184,6 +211,7 @@ fn a_gateway_is_shown_with_its_mailbox_and_no_password() {
                 host = \"gw.example.com\"\nmailbox_id = \"mbx-2\"\npassword = \"hunter2\"\n";
     let shown = show::text(&show::tree(&parse(Path::new("/etc/gatepost.toml"), text).unwrap()));
     let (_, gateway) = shown.split_once("[profile.gateway]\n").unwrap();
+    let (gateway, _) = gateway.split_once("\n[alarms]").unwrap();
     assert_eq!(
         gateway,
         "host = \"gw.example.com\"\nmailbox_id = \"mbx-2\"\n\

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::doc::Doc;
 use super::error::ConfigErrors;
 use super::raw::{Found, Table};
-use super::{ArchiveSettings, Settings, keys, ldap, policies, profile};
+use super::{ArchiveSettings, Settings, keys, ldap, policies, profile, watch};
 use crate::agent::disk::Reserve;
 use crate::agent::policies::Policies;
 use crate::base::address::{Address, normalise_domain};
@@ -67,6 +67,11 @@ pub fn settings(doc: Doc<'_>, tree: &Spanned<DeTable<'_>>, file: &Path) -> Resul
         let text = "is not set: only people listed by hand own mail, and nobody is created by rule";
         doc.notice(top.line_of("people"), "people → internal_domains", text);
     }
+    let alarms = top.table("alarms", &keys::ALARMS).map(|table| watch::alarms(&table, folder)).unwrap_or_default();
+    let smtp = alarms.mail.as_ref().map(|mail| &mail.smtp);
+    let canary = top.table("canary", &keys::CANARY).and_then(|table| watch::canary(&table, folder, smtp));
+    let metrics = top.table("metrics", &keys::METRICS).map(|table| watch::metrics(&table)).unwrap_or_default();
+    let log = top.table("log", &keys::LOG).map(|table| watch::log(&table, folder)).unwrap_or_default();
     drop(top);
     let notices = doc.finish()?;
     let Some(archive) = archive else {
@@ -74,7 +79,21 @@ pub fn settings(doc: Doc<'_>, tree: &Spanned<DeTable<'_>>, file: &Path) -> Resul
         unreachable!("no archive and no mistake");
     };
     let people = people.unwrap_or_default();
-    Ok(Settings { file: file.to_owned(), archive, control, people, directory, policies, decode, profiles, notices })
+    Ok(Settings {
+        file: file.to_owned(),
+        archive,
+        control,
+        people,
+        directory,
+        policies,
+        decode,
+        profiles,
+        alarms,
+        canary,
+        metrics,
+        log,
+        notices,
+    })
 }
 
 /// A path as the file has it, made absolute.

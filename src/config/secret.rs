@@ -60,13 +60,7 @@ impl SecretRef {
     }
 
     fn resolve_with(&self, env: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Secret, ConfigError> {
-        self.fetch(env).map_err(|(what, hint)| ConfigError {
-            file: Some(self.file.clone()),
-            line: Some(self.line),
-            key: Some(self.key.clone()),
-            what,
-            hint: Some(hint),
-        })
+        self.fetch(env).map_err(|(what, hint)| self.wrong(what, &hint))
     }
 
     fn fetch(&self, env: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Secret, Unhad> {
@@ -95,6 +89,17 @@ impl SecretRef {
             return Err((format!("{} holds more than one line", place()), hint));
         }
         Ok(secret)
+    }
+
+    /// A mistake in what was fetched. `what` must not repeat it.
+    pub(super) fn wrong(&self, what: String, hint: &str) -> ConfigError {
+        ConfigError {
+            file: Some(self.file.clone()),
+            line: Some(self.line),
+            key: Some(self.key.clone()),
+            what,
+            hint: Some(hint.to_owned()),
+        }
     }
 
     /// For people: where the secret is to be had.
@@ -250,6 +255,12 @@ pub fn secret_ref(table: &Table<'_, '_>, key: &str, folder: &Path) -> Option<Sec
         }
     };
     origin.filter(|_| sound).and_then(found)
+}
+
+/// A text that stands in the file and may do so, and is not shown all the same.
+pub fn plain_ref(table: &Table<'_, '_>, key: &str, text: &str) -> SecretRef {
+    let (file, line) = (table.doc().file().to_owned(), table.line_of(key));
+    SecretRef { origin: Origin::Literal(Secret::new(text.to_owned())), file, line, key: table.path_of(key) }
 }
 
 /// What one entry of the table means. Nothing of it is repeated: see the top of this file.

@@ -4,6 +4,7 @@
 //! Settings are taken apart field by field: a new one that is not shown does not compile.
 
 mod login;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,7 +34,8 @@ use crate::sources::pop3::options::Pop3Auth;
 
 /// What [`Settings`] say, as a tree of the file's shape.
 pub fn tree(settings: &Settings) -> Table {
-    let Settings { file: _, archive, control, people, directory, policies, decode, profiles, notices: _ } = settings;
+    let Settings { file: _, archive, control, people, directory, policies, decode, profiles, .. } = settings;
+    let Settings { alarms, canary, metrics, log, notices: _, .. } = settings;
     let mut top = Table::new();
     top.insert("archive".into(), Value::Table(self::archive(archive)));
     if let Some(socket) = control {
@@ -42,6 +44,12 @@ pub fn tree(settings: &Settings) -> Table {
     top.insert("people".into(), Value::Table(self::people(people, directory.as_ref(), policies, decode)));
     let profiles = profiles.iter().map(|settings| Value::Table(profile(settings))).collect();
     top.insert("profile".into(), Value::Array(profiles));
+    top.insert("alarms".into(), Value::Table(watch::alarms(alarms)));
+    if let Some(canary) = canary {
+        top.insert("canary".into(), watch::canary(canary));
+    }
+    top.insert("metrics".into(), Value::Table(watch::metrics(metrics)));
+    top.insert("log".into(), Value::Table(watch::log(log)));
     top
 }
 

@@ -2,9 +2,11 @@
 
 pub mod certificate;
 pub mod dns;
+pub mod http;
 pub mod login;
 pub mod oauth;
 pub mod proxy;
+pub mod smtp;
 pub mod tls;
 pub mod trust;
 

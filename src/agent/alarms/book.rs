@@ -47,13 +47,10 @@ impl Condition {
     }
 }
 
-/// Between two times that a lasting alarm is told.
-fn repeat(severity: Severity) -> SignedDuration {
-    match severity {
-        Severity::Warning => SignedDuration::from_hours(24),
-        Severity::Critical => SignedDuration::from_hours(6),
-    }
-}
+/// Between two times that a lasting alarm is told, where nothing else is configured.
+const REPEAT: SignedDuration = SignedDuration::from_hours(24);
+/// The same for a critical one, unless it is configured to be less.
+const REPEAT_CRITICAL: SignedDuration = SignedDuration::from_hours(6);
 
 /// Between two times that an event of one kind is told; those between are counted.
 fn quiet(severity: Severity) -> SignedDuration {
@@ -97,6 +94,8 @@ pub struct Book {
     fs: Fs,
     content: Content,
     is_changed: bool,
+    /// `None`: nothing is told a second time because it lasts.
+    repeat: Option<SignedDuration>,
 }
 
 impl Book {
@@ -114,7 +113,12 @@ impl Book {
             },
             Err(_) => empty,
         };
-        Book { file, fs: fs.clone(), content, is_changed: false }
+        Book { file, fs: fs.clone(), content, is_changed: false, repeat: Some(REPEAT) }
+    }
+
+    /// The longest time between two times that a lasting alarm is told.
+    pub fn repeat_after(&mut self, repeat: Option<Duration>) {
+        self.repeat = repeat.map(|repeat| SignedDuration::try_from(repeat).unwrap_or(SignedDuration::MAX));
     }
 
     /// What lasts now of a profile, or of the archive: what is new or graver is told, what is missing is taken back.
@@ -148,6 +152,10 @@ impl Book {
 
     fn lasts(&mut self, key: String, profile: Option<&str>, condition: Condition, now: Timestamp) -> Option<Message> {
         let Condition { kind, severity, text, hint, count } = condition;
+        let repeat = self.repeat.map(|repeat| match severity {
+            Severity::Warning => repeat,
+            Severity::Critical => repeat.min(REPEAT_CRITICAL),
+        });
         let profile = profile.map(str::to_owned);
         let Some(active) = self.content.active.get_mut(&key) else {
             let active =
@@ -160,7 +168,7 @@ impl Book {
         let is_graver = severity > active.severity;
         let since_told = now.duration_since(active.told);
         // A clock that was set back must not silence an alarm.
-        let is_due = since_told >= repeat(severity) || since_told.is_negative();
+        let is_due = repeat.is_some_and(|repeat| since_told >= repeat) || since_told.is_negative();
         let has_grown = count > active.told_count && since_told >= GROWN_AFTER;
         (active.text, active.hint, active.count) = (text, hint, count);
         if active.severity != severity {

@@ -17,6 +17,7 @@ use reqwest::{Client, Proxy, Url};
 use super::error::WAIT_MAX;
 use super::{OAuth2Options, TokenError, TokenProblem};
 use crate::base::secret::Secret;
+use crate::net::http::chain;
 use crate::net::tls::NetError;
 use crate::net::trust::Trust;
 use crate::net::{TlsMode, clean, tls};
@@ -280,15 +281,4 @@ fn secrets_in(body: &[u8]) -> Vec<Secret> {
     let Ok(url) = Url::parse(&format!("http://localhost/?{query}")) else { return Vec::new() };
     let secrets = url.query_pairs().filter(|(name, _)| SECRET_FIELDS.contains(&name.as_ref()));
     secrets.map(|(_, value)| Secret::new(value.into_owned())).collect()
-}
-
-/// An error with its causes; the outermost one of the library says nothing, and names the URL.
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = Vec::new();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push(error.to_string());
-        cause = error.source();
-    }
-    if text.is_empty() { "the request failed".into() } else { text.join(": ") }
 }

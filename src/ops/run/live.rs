@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::{Measure, Surroundings};
 use crate::agent::alarms::{Book, Condition, Kind, Message, Severity, spell};
 use crate::agent::disk::Room;
-use crate::agent::health::{Health, Pause, State, Terms, Thresholds};
+use crate::agent::health::{Health, Pause, Terms, Thresholds};
 use crate::agent::logins::Asked;
 use crate::agent::report::ProfileReport;
 use crate::archive::{ArchiveError, Catalogue, Gateway, Head, Reader, Unsettled};
@@ -19,9 +19,10 @@ use crate::base::fsio::Fs;
 use crate::config::{ProfileSettings, Settings};
 use crate::ops::directory::Keeper;
 use crate::ops::exit::{Exit, Failure};
+use crate::ops::watch::queue::Queue;
 use crate::ops::watch::snapshot::{ArchiveSnapshot, ProfileSnapshot, Snapshot};
 use crate::ops::wiring::{self, Global, Running};
-use crate::ops::{output, standing};
+use crate::ops::{logging, standing};
 
 /// What the agent's own loop is told.
 pub enum Order {
@@ -49,11 +50,15 @@ pub struct Live {
     settings: Mutex<Arc<Settings>>,
     profiles: Mutex<BTreeMap<String, Profile>>,
     book: Mutex<Book>,
-    /// Told of every alarm.
-    targets: Mutex<Vec<mpsc::UnboundedSender<Message>>>,
+    /// On their way to the targets of alarms.
+    pub queue: Queue,
+    /// Hears every alarm, in tests.
+    ear: Option<mpsc::UnboundedSender<Message>>,
     is_damaged: AtomicBool,
     damage: Mutex<Option<Failure>>,
     configuration: Mutex<Option<Failure>>,
+    /// Text and hint.
+    missing_canary: Mutex<Option<(String, String)>>,
     head: Mutex<Option<Head>>,
     volume: Mutex<Volume>,
     /// The archive could not be opened again.
@@ -104,15 +109,18 @@ impl Live {
             settings: Mutex::new(settings.clone()),
             profiles: Mutex::default(),
             book: Mutex::new(Book::open(&settings.archive.path, fs)),
-            targets: Mutex::new(ear.into_iter().collect()),
+            queue: Queue::open(&settings.archive.path, fs.clone(), clock.clone()),
+            ear,
             is_damaged: AtomicBool::new(false),
             damage: Mutex::default(),
             configuration: Mutex::default(),
+            missing_canary: Mutex::default(),
             head: Mutex::default(),
             volume: Mutex::default(),
             closed: Mutex::default(),
             clock,
         };
+        lock(&live.book).repeat_after(settings.alarms.repeat);
         let (catalogue, reader) = (Catalogue::of(&layout)?, Reader::open(&layout)?);
         *lock(&live.head) = Some(reader.head()?).filter(|head| head.seq > 0);
         let mut healths = standing::of(settings, &catalogue, &reader, now)?;
@@ -147,6 +155,7 @@ impl Live {
     /// Another configuration holds.
     pub fn apply(&self, settings: &Arc<Settings>) {
         *lock(&self.settings) = settings.clone();
+        lock(&self.book).repeat_after(settings.alarms.repeat);
         let mut profiles = lock(&self.profiles);
         profiles.retain(|name, _| settings.profiles.iter().any(|profile| profile.name == *name));
         for profile in &settings.profiles {
@@ -173,6 +182,7 @@ impl Live {
                     .hint("restart the agent for that; nothing was changed"));
             }
             wiring::passwords(&new.profiles.iter().collect::<Vec<_>>())?;
+            logging::retarget(&new.log)?;
             Ok(new)
         };
         let result = tokio::task::block_in_place(read);
@@ -223,11 +233,6 @@ impl Live {
             lock(&self.book).save().inspect_err(|error| tracing::warn!(%error, "the book of alarms was not written"));
     }
 
-    /// Before the agent ends: what was told is on its way.
-    pub async fn settle(&self) {
-        lock(&self.targets).clear();
-    }
-
     /// Nothing is collected or deleted from now on.
     pub fn damaged(&self, failure: Failure) {
         if !self.is_damaged.swap(true, Ordering::SeqCst) {
@@ -240,23 +245,15 @@ impl Live {
         self.is_damaged.load(Ordering::SeqCst)
     }
 
-    pub fn tell(&self, target: mpsc::UnboundedSender<Message>) {
-        lock(&self.targets).push(target);
-    }
-
     fn send(&self, messages: impl IntoIterator<Item = Message>) {
-        let head = *lock(&self.head);
+        let (head, settings) = (*lock(&self.head), self.settings());
         for mut message in messages {
             message.head = head;
-            let (profile, kind, state) = (&message.profile, &message.kind, message.state.as_str());
-            let (text, hint) = (output::safe(&message.to_string()), &message.hint);
-            match message.severity {
-                Severity::Critical if message.state != crate::agent::alarms::State::Cleared => {
-                    tracing::error!(profile, kind, state, text, hint, "alarm");
-                }
-                _ => tracing::warn!(profile, kind, state, text, hint, "alarm"),
+            self.queue.push(&settings.alarms, &message);
+            if let Some(ear) = &self.ear {
+                // The test may have heard enough.
+                let _ = ear.send(message);
             }
-            lock(&self.targets).retain(|target| target.send(message.clone()).is_ok());
         }
     }
 
@@ -303,6 +300,9 @@ impl Live {
             let text = format!("the new configuration was not applied, the old one goes on: {first}");
             conditions.push(Condition::new(Kind::Configuration, Severity::Warning, text).hint("gatepost check"));
         }
+        if let Some((text, hint)) = &*lock(&self.missing_canary) {
+            conditions.push(Condition::new(Kind::Canary, Severity::Critical, text.clone()).hint(hint.clone()));
+        }
         let messages = lock(&self.book).update(None, conditions, now);
         self.send(messages);
         self.save_book();
@@ -336,6 +336,17 @@ impl Live {
         }
     }
 
+    /// A canary was not seen in time, or was (`None`).
+    pub fn canary(&self, missing: Option<(String, String)>) {
+        *lock(&self.missing_canary) = missing;
+        self.assess_archive();
+    }
+
+    /// What lasts, as it was told last.
+    pub fn active_alarms(&self) -> Vec<Message> {
+        lock(&self.book).active(self.clock.now())
+    }
+
     pub fn event(&self, profile: Option<&str>, kind: Kind, text: String, hint: Option<String>) {
         let now = self.clock.now();
         let message = lock(&self.book).event(profile, (kind, kind.severity()), text, hint, now);
@@ -344,7 +355,15 @@ impl Live {
     }
 
     pub fn thresholds(&self) -> Thresholds {
-        Thresholds::default()
+        let settings = self.settings();
+        let alarms = &settings.alarms;
+        Thresholds {
+            failures: alarms.failures,
+            no_success_critical: alarms.no_success_critical,
+            oldest_warning: alarms.oldest_warning,
+            oldest_critical: alarms.oldest_critical,
+            certificate: alarms.certificate_warning,
+        }
     }
 
     /// A cycle of a profile ended.
@@ -506,9 +525,15 @@ impl Live {
         }
     }
 
-    pub fn state(&self, name: &str) -> Option<State> {
+    /// In a line, for the service manager.
+    pub fn summary(&self) -> String {
+        let now = self.clock.now();
         let profiles = lock(&self.profiles);
-        profiles.get(name).map(|profile| profile.health.state(&profile.terms, self.clock.now()))
+        let words = profiles
+            .iter()
+            .map(|(name, profile)| format!("{name}: {}", profile.health.state(&profile.terms, now).as_str()));
+        let words: Vec<String> = words.collect();
+        if self.is_damaged() { "the archive is damaged; nothing is collected".to_owned() } else { words.join(", ") }
     }
 }
 

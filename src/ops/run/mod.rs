@@ -29,9 +29,12 @@ use super::control;
 use super::exit::{Exit, Failure};
 use super::host::Host;
 use super::indexing;
+use super::logging;
 use super::service;
+use super::watch::deliver::{Targets, deliver};
+use super::watch::http;
 use super::wiring::{self, Global, Running};
-use crate::agent::alarms::Message;
+use crate::agent::alarms::{Kind, Message};
 use crate::agent::disk::Room;
 use crate::agent::pace::Halt;
 use crate::archive::ArchiveError;
@@ -43,6 +46,8 @@ pub use live::Live as Agent;
 
 /// What is under way when the agent is told to stop gets so long to come to an end.
 const GRACE: Duration = Duration::from_secs(8);
+/// For alarms that are on their way when the agent is told to stop.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Between two tries to open an archive whose writer ended.
 const REOPEN: Backoff = Backoff { first: Duration::from_secs(5), most: Duration::from_secs(300) };
 
@@ -57,6 +62,7 @@ pub fn agent(global: &Global, host: &dyn Host, stop: impl Future<Output = ()>) -
     for notice in &settings.notices {
         tracing::warn!(notice, "configuration");
     }
+    logging::retarget(&settings.log)?;
     wiring::passwords(&settings.profiles.iter().collect::<Vec<_>>())?;
     let surroundings = Surroundings { clock: Arc::new(SystemClock), measure: None, ear: None };
     wiring::runtime()?.block_on(live_on(global, settings, surroundings, host, stop))
@@ -94,11 +100,16 @@ async fn live_on(
     let mut settings = Arc::new(settings);
     let mut known: Option<Arc<Live>> = None;
     let mut failures = 0u32;
+    // What goes on while the archive is opened again: alarms go out, metrics are served.
+    let mut beside = JoinSet::new();
     loop {
         let running = match open(global, &settings, &surroundings, known.is_none()) {
             Ok(running) => Arc::new(running),
             Err(failure) => {
-                let Some(live) = &known else { return Err(failure) };
+                let Some(live) = &known else {
+                    tell_of_the_start(&settings, &failure, surroundings.clock.now()).await;
+                    return Err(failure);
+                };
                 failures += 1;
                 live.cannot_open(&failure);
                 let at = surroundings.clock.now() + REOPEN.wait(failures);
@@ -121,7 +132,9 @@ async fn live_on(
                 tracing::info!(
                     profiles = settings.profiles.len(), archive = %settings.archive.path.display(), "started"
                 );
-                known.insert(Arc::new(live)).clone()
+                let live = known.insert(Arc::new(live)).clone();
+                watched(&live, &settings, &mut beside).await;
+                live
             }
         };
         let mut control = JoinSet::new();
@@ -167,10 +180,55 @@ async fn live_on(
                 }
             }
             Ended::Stop | Ended::Reload(_) => {
-                live.settle().await;
+                // Alarms that were told just now should be heard; what is not taken waits for the next start.
+                let alarms = live.settings().alarms.clone();
+                let _ = tokio::time::timeout(LAST_WORDS, live.queue.work(&Targets(&alarms))).await;
                 return finished.map(|()| Exit::Ok);
             }
         }
+    }
+}
+
+/// An agent that cannot start tells of it, unless another one works on the archive.
+async fn tell_of_the_start(settings: &Settings, failure: &Failure, at: jiff::Timestamp) {
+    if failure.exit == Exit::Locked {
+        return;
+    }
+    let is_damaged = failure.exit == Exit::Damaged;
+    let kind = if is_damaged { Kind::Damaged } else { Kind::Unwritable };
+    let message = Message {
+        key: format!("archive/{}", kind.as_str()),
+        kind: kind.as_str().to_owned(),
+        state: crate::agent::alarms::State::Event,
+        severity: kind.severity(),
+        profile: None,
+        text: format!(
+            "{}. The agent did not start; nothing is collected or deleted",
+            failure.what.trim_end_matches('.')
+        ),
+        hint: failure.hint.clone(),
+        since: at,
+        at,
+        head: None,
+    };
+    for (target, taken) in deliver(&settings.alarms, &message).await {
+        if let Err(error) = taken {
+            tracing::warn!(%target, error, "a target of alarms does not take them");
+        }
+    }
+}
+
+/// Starts what looks at the agent from outside.
+async fn watched(live: &Arc<Live>, settings: &Settings, beside: &mut JoinSet<()>) {
+    let speaker = live.clone();
+    beside.spawn(async move {
+        let settings = || Arc::new(speaker.settings().alarms.clone());
+        match speaker.queue.run(settings).await {}
+    });
+    let Some(address) = settings.metrics.listen else { return };
+    if let Some(listener) = http::listen(address).await {
+        let shown = live.clone();
+        beside.spawn(async move { match http::serve(listener, Arc::new(move || shown.snapshot())).await {} });
     }
 }
 
@@ -201,9 +259,9 @@ async fn generation(
         }
         tasks.spawn(profile::forever(live.clone(), running.clone(), settings.clone(), profile, asks, halt.clone()));
     }
-    tasks.spawn(tend::forever(live.clone(), running.clone(), settings.clone()));
+    tasks.spawn(tend::forever(live.clone(), settings.clone()));
     let index = indexing::follow(&live.global, settings, &live.news);
-    let alive = be_alive(running, host);
+    let alive = be_alive(live, running, host);
     let hangup = wiring::hangups(|| async {
         host.reloading();
         if let Err(failure) = live.reload().await {
@@ -238,9 +296,10 @@ async fn generation(
 }
 
 /// Tells the service manager that the agent lives, as long as the archive answers. Never returns.
-async fn be_alive(running: &Running, host: &dyn Host) {
-    let Some(every) = host.alive_every() else { return std::future::pending().await };
+async fn be_alive(live: &Live, running: &Running, host: &dyn Host) {
+    let every = host.alive_every().unwrap_or(Duration::from_secs(60));
     loop {
+        host.status(&live.summary());
         if running.agent.archive.call(|_| Ok(())).await.is_ok() {
             host.alive();
         }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::live::{Live, Volume};
 use crate::archive::Reader;
 use crate::config::{Settings, SourceSettings};
 use crate::net::TlsMode;
-use crate::ops::wiring::{self, Running};
+use crate::ops::exit::Failure;
+use crate::ops::watch::{canary, digest, heartbeat};
+use crate::ops::wiring;
 use crate::sources::reach::{self, Door, Speaks};
 
 const EVERY: SignedDuration = SignedDuration::from_secs(30);
@@ -20,9 +22,19 @@ const COUNT_EVERY_MIN: Duration = Duration::from_secs(60);
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 const HANDSHAKE_MAX: Duration = Duration::from_secs(20);
 
-pub async fn forever(live: Arc<Live>, running: Arc<Running>, settings: Arc<Settings>) {
-    let mut count_at = Instant::now();
-    let mut certificates_at = Instant::now();
+/// What is due by the clock.
+#[derive(Default)]
+struct Due {
+    beaten: Option<Timestamp>,
+    beat_at: Option<Timestamp>,
+    report: Option<digest::Due>,
+    canary_at: Option<Timestamp>,
+    flight: Option<canary::Flight>,
+}
+
+pub async fn forever(live: Arc<Live>, settings: Arc<Settings>) {
+    let (mut count_at, mut certificates_at) = (Instant::now(), Instant::now());
+    let mut due = Due::default();
     loop {
         for name in live.names() {
             live.assess(&name);
@@ -37,8 +49,84 @@ pub async fn forever(live: Arc<Live>, running: Arc<Running>, settings: Arc<Setti
             look_at_certificates(&live, &settings).await;
             certificates_at = Instant::now() + CERTIFICATES_EVERY;
         }
-        let _ = &running;
+        due.beat(&live, &settings).await;
+        due.report(&live, &settings).await;
+        due.canary(&live, &settings).await;
         live.clock.sleep_until(live.clock.now() + EVERY).await;
+    }
+}
+
+impl Due {
+    /// Whoever listens hears that everything works, and nothing when it does not: all profiles that are not paused
+    /// succeeded since the last time.
+    async fn beat(&mut self, live: &Live, settings: &Settings) {
+        let Some(heartbeat) = &settings.alarms.heartbeat else { return };
+        let now = live.clock.now();
+        if self.beat_at.is_some_and(|at| at > now) || live.is_damaged() || !live.all_succeeded_after(self.beaten) {
+            return;
+        }
+        match heartbeat::beat(heartbeat).await {
+            Ok(()) => {
+                self.beaten = Some(now);
+                self.beat_at = now.checked_add(heartbeat.every).ok();
+            }
+            Err(error) => tracing::warn!(error, "the heartbeat was not taken; it is tried again"),
+        }
+    }
+
+    async fn report(&mut self, live: &Live, settings: &Settings) {
+        let (Some(report), Some(mail)) = (&settings.alarms.report, &settings.alarms.mail) else { return };
+        let now = live.clock.now();
+        let due = *self.report.get_or_insert_with(|| digest::next(report, now));
+        if due.at > now {
+            return;
+        }
+        self.report = Some(digest::next(report, now));
+        let (owned, alarms) = (settings.clone(), live.active_alarms());
+        let gathered = tokio::task::spawn_blocking(move || digest::gather(&owned, (due.from, due.at), alarms)).await;
+        let sent = match gathered {
+            Ok(Ok(gathered)) => digest::send(mail, report, &gathered).await,
+            Ok(Err(failure)) => Err(failure),
+            Err(error) => Err(Failure::usage(error.to_string())),
+        };
+        match sent {
+            Ok(_) => tracing::info!("report sent"),
+            Err(failure) => tracing::error!(error = failure.what, hint = failure.hint, "the report could not be sent"),
+        }
+    }
+
+    /// Sends a canary when it is time, and looks whether the last one stands in the archive.
+    async fn canary(&mut self, live: &Live, settings: &Settings) {
+        let Some(terms) = &settings.canary else { return };
+        let Some(every) = terms.every else { return };
+        let now = live.clock.now();
+        if let Some(flight) = self.flight.clone() {
+            let (layout, looked_for) = (wiring::layout_of(&settings.archive), flight.clone());
+            let found = tokio::task::spawn_blocking(move || canary::is_archived(&layout, &looked_for)).await;
+            match found {
+                Ok(Ok(Some(_))) => {
+                    self.flight = None;
+                    live.canary(None);
+                }
+                _ if now >= flight.due => {
+                    self.flight = None;
+                    let missing = canary::missing(&flight, now);
+                    live.canary(Some((missing.text, missing.hint)));
+                }
+                _ => {}
+            }
+        }
+        if self.flight.is_some() || self.canary_at.is_some_and(|at| at > now) {
+            return;
+        }
+        self.canary_at = now.checked_add(every).ok();
+        match canary::send(terms, now).await {
+            Ok(flight) => self.flight = Some(flight),
+            Err(failure) => {
+                let hint = failure.hint.unwrap_or_else(|| "gatepost check --send-test".to_owned());
+                live.canary(Some((format!("the canary could not be sent: {}", failure.what), hint)));
+            }
+        }
     }
 }
 

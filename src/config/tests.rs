@@ -225,8 +225,8 @@ folders = "INBOX"
       hint: it is one of: implicit, starttls, none
     FILE:16: profile "journal" → imap → folders: is text, but a list is expected
       hint: write `folders = ["INBOX"]`
-    FILE:17: alarms: unknown key
-      hint: known here: archive, people, profile
+    FILE:17: alarm: unknown key
+      hint: did you mean `alarms`?
     "#);
 }
 

@@ -79,9 +79,6 @@ pub fn log(table: &Table<'_, '_>, folder: &Path) -> LogSettings {
     if to == LogTarget::File && !table.has("file") {
         table.missing("file", "name it: file = \"/var/log/gatepost/gatepost.log\"");
     }
-    if to != LogTarget::File && table.has("file") && table.has("to") {
-        table.notice("file", "has no effect without to = \"file\"");
-    }
     if file.as_ref().is_some_and(|file| file.file_name().is_none() || file.is_dir()) {
         table.wrong("file", "is a folder", "name a file in it; the day is added to its name");
     }

@@ -228,3 +228,6 @@ pub enum LogTarget {
     File,
     EventLog,
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,6 +52,15 @@ enum Command {
     Check {
         #[arg(long, value_name = "NAME")]
         profile: Option<String>,
+        /// Only send a test alarm to every target of [alarms]
+        #[arg(long)]
+        send_alarm: bool,
+        /// Only mail the canary of [canary], and wait until it stands in the archive
+        #[arg(long)]
+        send_test: bool,
+        /// With --send-test: at most so long, instead of the canary's timeout
+        #[arg(long, value_name = "TIME", requires = "send_test", value_parser = humantime::parse_duration)]
+        wait: Option<std::time::Duration>,
         #[arg(long)]
         json: bool,
     },
@@ -385,7 +394,9 @@ fn dispatch(global: &Global, command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Demo { dir } => demo::demo(dir),
         Command::Init(args) => init::init(global, &args),
-        Command::Check { profile, json } => check::check(global, profile.as_deref(), json),
+        Command::Check { profile, send_alarm, send_test, wait, json } => {
+            check::check(global, &check::Args { profile, send_alarm, send_test, wait, json })
+        }
         Command::Once { profile, dry_run, excluded, retry_refused, json } => {
             once::once(global, &once::Args { profile, dry_run, excluded, retry_refused, json })
         }

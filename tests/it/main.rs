@@ -1,5 +1,6 @@
 //! Tests of gatepost from outside its modules.
 
+mod alarms;
 mod budget;
 mod cli_errors;
 mod comfort;

@@ -1,8 +1,12 @@
 //! `gatepost check`: configuration, archive, people and gateways, each line ok, warning or failed with a
 //! hint, as it comes. Changes nothing, here or on a server.
 
+mod alarms;
+mod canary;
 mod gateway;
 mod host;
+
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -11,11 +15,39 @@ use super::output;
 use super::wiring::{self, Global};
 use crate::sources::{AnySource, Finding, Level};
 
-pub fn check(global: &Global, profile: Option<&str>, as_json: bool) -> Result<Exit, Failure> {
+#[derive(Debug, Default)]
+pub struct Args {
+    pub profile: Option<String>,
+    /// A test alarm for every target, and nothing else.
+    pub send_alarm: bool,
+    /// A canary through the whole chain, and nothing else.
+    pub send_test: bool,
+    pub wait: Option<Duration>,
+    pub json: bool,
+}
+
+pub fn check(global: &Global, args: &Args) -> Result<Exit, Failure> {
     let settings = wiring::settings(global)?;
-    let profiles = wiring::chosen(&settings, profile)?;
+    let profiles = wiring::chosen(&settings, args.profile.as_deref())?;
     let runtime = wiring::runtime()?;
-    let mut lines = Lines { is_silent: as_json, groups: Vec::new() };
+    let mut lines = Lines { is_silent: args.json, groups: Vec::new() };
+    if args.send_alarm || args.send_test {
+        let mut exit = Exit::Ok;
+        if args.send_alarm {
+            lines.group("test alarm");
+            lines.all(runtime.block_on(alarms::send(&settings.alarms)));
+            exit = if lines.has_failed() { Exit::Gateway } else { Exit::Ok };
+        }
+        if args.send_test {
+            wiring::passwords(&profiles)?;
+            lines.group("canary");
+            exit = exit.max(runtime.block_on(canary::prove(&mut lines, &settings, &profiles, args.wait))?);
+        }
+        if args.json {
+            lines.print_json()?;
+        }
+        return Ok(exit);
+    }
     lines.group("gatepost");
     lines.tell(finding(Level::Ok, "configuration", &settings.file.display().to_string(), None));
     for notice in &settings.notices {
@@ -32,6 +64,11 @@ pub fn check(global: &Global, profile: Option<&str>, as_json: bool) -> Result<Ex
         if lines.has_failed() {
             exit = exit.max(Exit::Gateway);
         }
+    }
+    lines.group("alarms");
+    lines.all(runtime.block_on(alarms::look(&settings)));
+    if lines.has_failed() {
+        exit = exit.max(Exit::Gateway);
     }
     for profile in profiles {
         lines.group(&profile.name);
@@ -53,7 +90,7 @@ pub fn check(global: &Global, profile: Option<&str>, as_json: bool) -> Result<Ex
             exit = exit.max(Exit::Gateway);
         }
     }
-    if as_json {
+    if args.json {
         lines.print_json()?;
     }
     Ok(exit)

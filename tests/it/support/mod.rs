@@ -15,6 +15,7 @@ pub mod mails;
 pub mod middle;
 pub mod reports;
 pub mod slapd;
+pub mod smtp;
 pub mod tamper;
 pub mod token_server;
 

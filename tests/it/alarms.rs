@@ -1,11 +1,20 @@
 //! Alarms on their way out, against servers on loopback: what they are told, what is not, and what is never said.
 
+use std::sync::Arc;
+
+use gatepost::agent::alarms::{Message, Severity, State};
+use gatepost::base::clock::{Clock as _, FixedClock};
+use gatepost::base::fsio::Fs;
 use gatepost::base::secret::Secret;
+use gatepost::config;
 use gatepost::demo::server::{Gateway, GatewayOptions};
 use gatepost::net::http::{self, Endpoint};
+use gatepost::ops::watch::deliver::Targets;
+use gatepost::ops::watch::digest;
+use gatepost::ops::watch::queue::Queue;
 
 use crate::support::agent::{Agent, Config, Said};
-use crate::support::smtp::{Hook, Mood, SECRET, SmtpSink, Tls, USER};
+use crate::support::smtp::{Hook, Mood, Protection, SECRET, SmtpSink, USER};
 
 /// An agent whose alarms go where `lines` say. It has no profile.
 fn agent(lines: &str) -> Agent {
@@ -33,7 +42,7 @@ fn send(agent: &Agent) -> Said {
 
 #[test]
 fn a_mail_goes_out_over_tls_after_a_login() {
-    for tls in [Tls::Implicit, Tls::StartTls, Tls::None] {
+    for tls in [Protection::Implicit, Protection::StartTls, Protection::None] {
         for mechanisms in ["PLAIN LOGIN", "LOGIN"] {
             let sink = SmtpSink::start(tls);
             sink.state().mechanisms = mechanisms;
@@ -42,7 +51,7 @@ fn a_mail_goes_out_over_tls_after_a_login() {
             let state = sink.state();
             assert_eq!(state.wrong, Vec::<String>::new(), "{tls:?}");
             let [taken] = state.taken.as_slice() else { panic!("{:?}", state.taken) };
-            assert_eq!((taken.is_protected, taken.is_logged_in), (tls != Tls::None, true), "{tls:?}");
+            assert_eq!((taken.is_protected, taken.is_logged_in), (tls != Protection::None, true), "{tls:?}");
             assert_eq!((taken.from.as_str(), taken.to.len()), ("gatepost@corp.example", 2));
             let (head, body) = taken.data.split_once("\r\n\r\n").unwrap();
             assert!(head.contains("Subject: [gatepost ") && head.contains("Auto-Submitted: auto-generated"), "{head}");
@@ -54,7 +63,7 @@ fn a_mail_goes_out_over_tls_after_a_login() {
 
 #[test]
 fn check_looks_at_the_targets_and_tells_them_nothing() {
-    let (sink, hook) = (SmtpSink::start(Tls::StartTls), Hook::start());
+    let (sink, hook) = (SmtpSink::start(Protection::StartTls), Hook::start());
     let lines = format!(
         "[alarms.mail]\n{}from = \"g@corp.example\"\nto = [\"a@corp.example\"]\n\
          [alarms.webhook]\nurl = \"http://127.0.0.1:{}/token-4711\"\n[alarms.command]\nrun = [\"/bin/true\"]\n",
@@ -75,19 +84,19 @@ fn check_looks_at_the_targets_and_tells_them_nothing() {
 #[test]
 fn there_is_no_silent_step_down_and_no_trust_without_a_reason() {
     // The server does not offer TLS: nothing is said to it.
-    let sink = SmtpSink::start(Tls::None);
+    let sink = SmtpSink::start(Protection::None);
     let agent = mail(&sink);
     let text = std::fs::read_to_string(agent.path("gatepost.toml")).unwrap();
     agent.configure_text(&text.replace("tls = \"none\"", "tls = \"starttls\""));
     send(&agent).is(3, &["does not offer STARTTLS; nothing was sent", "hint:"]);
     assert!(!sink.state().commands.contains(&"AUTH".to_owned()) && sink.state().taken.is_empty());
     // What is slipped in before the handshake is not believed.
-    let sink = SmtpSink::start(Tls::StartTls);
+    let sink = SmtpSink::start(Protection::StartTls);
     sink.state().mood = Mood::Injects;
     send(&mail(&sink)).is(3, &["TLS handshake"]);
     assert!(sink.state().taken.is_empty());
     // An authority that nobody named, and a certificate that is not the pinned one.
-    for tls in [Tls::Implicit, Tls::StartTls] {
+    for tls in [Protection::Implicit, Protection::StartTls] {
         let sink = SmtpSink::start(tls);
         let agent = mail(&sink);
         let text = std::fs::read_to_string(agent.path("gatepost.toml")).unwrap();
@@ -104,7 +113,7 @@ fn there_is_no_silent_step_down_and_no_trust_without_a_reason() {
 
 #[test]
 fn refusals_are_told_in_the_servers_words_without_the_login() {
-    let sink = SmtpSink::start(Tls::Implicit);
+    let sink = SmtpSink::start(Protection::Implicit);
     let agent = mail(&sink);
     for (at, answer, told) in [
         ("RCPT", "550 5.7.1 relaying denied", "relaying denied"),
@@ -220,7 +229,7 @@ fn a_program_gets_the_alarm_and_no_secret() {
 fn a_canary_is_followed_into_the_archive() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let gateway = std::sync::Arc::new(runtime.block_on(Gateway::start(GatewayOptions::default())).unwrap());
-    let sink = SmtpSink::start(Tls::StartTls);
+    let sink = SmtpSink::start(Protection::StartTls);
     let config = Config { login: "username = \"journal@corp.example\"".into(), ..Config::at(gateway.port()) };
     let canary = format!(
         "\n[canary]\nfrom = \"canary@corp.example\"\nto = \"inbox@corp.example\"\n[canary.smtp]\n{}",
@@ -244,9 +253,77 @@ fn a_canary_is_followed_into_the_archive() {
     found.is(0, &["archived: message "]);
     let subject = agent.list().first().unwrap()["subject"].as_str().unwrap().to_owned();
     assert!(subject.starts_with("gatepost canary "), "{subject}");
+    // What the report says of all that: the canary's was the only item.
+    let settings = config::load(&agent.path("gatepost.toml")).unwrap();
+    let now = jiff::Timestamp::now();
+    let period = (now - jiff::SignedDuration::from_hours(24), now + jiff::SignedDuration::from_mins(1));
+    let report = digest::gather(&settings, period, Vec::new()).unwrap();
+    let [journal] = report.profiles.as_slice() else { panic!("{report:?}") };
+    assert_eq!((journal.archived, report.volume.items, report.quarantined), (1, 1, 0));
+    assert_eq!(report.volume.head.to_string(), agent.head());
+    assert!(journal.last_success.is_some() && journal.errors.is_empty(), "{journal:?}");
+    let before = (period.0 - jiff::SignedDuration::from_hours(24), period.0);
+    assert_eq!(digest::gather(&settings, before, Vec::new()).unwrap().profiles[0].archived, 0);
     // No mail server, no canary.
     sink.state().mood = Mood::Answers("RCPT", "550 no such user".into());
     let refused = discreet(agent.run(&["check", "--send-test", "--json"]));
     assert_eq!(refused.code, Some(3));
     assert!(refused.out.contains("no such user") && !refused.out.contains(USER.repeat(2).as_str()), "{refused:?}");
+}
+
+/// While the mail server is down nothing is lost, nothing is told twice, and the order stays.
+#[tokio::test]
+async fn what_could_not_be_sent_is_sent_later_in_order() {
+    let sink = SmtpSink::start(Protection::None);
+    let dir = tempfile::tempdir().unwrap();
+    let lines: Vec<String> = sink
+        .lines()
+        .lines()
+        .filter(|line| !line.starts_with("username") && !line.starts_with("password"))
+        .map(str::to_owned)
+        .collect();
+    let text = format!(
+        "archive = {{ path = {:?} }}\n[alarms.mail]\n{}\nfrom = \"g@corp.example\"\nto = [\"a@corp.example\"]\n",
+        dir.path(),
+        lines.join("\n")
+    );
+    let settings = config::parse(std::path::Path::new("/etc/gatepost.toml"), &text).unwrap().alarms;
+    let clock = Arc::new(FixedClock::at("2026-03-01T06:00:00Z".parse().unwrap()));
+    let message = |kind: &str, state: State, text: &str| Message {
+        key: format!("journal/{kind}"),
+        kind: kind.into(),
+        state,
+        severity: Severity::Critical,
+        profile: Some("journal".into()),
+        text: text.into(),
+        hint: None,
+        since: clock.now(),
+        at: clock.now(),
+        head: None,
+    };
+    let queue = Queue::open(dir.path(), Fs::real(), clock.clone());
+    sink.state().mood = Mood::Answers("MAIL", "451 4.3.0 not now".into());
+    queue.push(&settings, &message("no-success", State::Raised, "no successful run for 1 h."));
+    queue.push(&settings, &message("vanished", State::Event, "37 items vanished."));
+    assert!(queue.work(&Targets(&settings)).await.is_some());
+    drop(queue);
+    // A restart, and the server is back.
+    let queue = Queue::open(dir.path(), Fs::real(), clock.clone());
+    sink.state().mood = Mood::Takes;
+    assert_eq!(queue.work(&Targets(&settings)).await, None);
+    queue.push(&settings, &message("no-success", State::Cleared, "runs again."));
+    queue.work(&Targets(&settings)).await;
+    let state = sink.state();
+    let subject = |data: &str| {
+        let line = data.lines().find(|line| line.starts_with("Subject: ")).unwrap_or_default().to_owned();
+        line.rsplit_once("] ").map(|(_, rest)| rest.to_owned()).unwrap_or(line)
+    };
+    let told: Vec<String> = state.taken.iter().map(|taken| subject(&taken.data)).collect();
+    let expected = [
+        "CRITICAL journal: no successful run for 1 h.",
+        "CRITICAL journal: 37 items vanished.",
+        "ALL CLEAR journal: runs again.",
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(state.wrong, Vec::<String>::new());
 }

@@ -61,6 +61,8 @@ pub struct Live {
     missing_canary: Mutex<Option<(String, String)>>,
     head: Mutex<Option<Head>>,
     volume: Mutex<Volume>,
+    /// When the agent's own loop last came round.
+    beat: Mutex<Timestamp>,
     /// The archive could not be opened again.
     closed: Mutex<Option<Failure>>,
 }
@@ -117,6 +119,7 @@ impl Live {
             missing_canary: Mutex::default(),
             head: Mutex::default(),
             volume: Mutex::default(),
+            beat: Mutex::new(now),
             closed: Mutex::default(),
             clock,
         };
@@ -474,6 +477,11 @@ impl Live {
         self.assess(name);
     }
 
+    /// The agent's loop came round.
+    pub fn beats(&self) {
+        *lock(&self.beat) = self.clock.now();
+    }
+
     pub fn set_volume(&self, volume: Volume) {
         *lock(&self.volume) = volume;
     }
@@ -508,7 +516,7 @@ impl Live {
         Snapshot {
             pid: std::process::id(),
             started: self.started,
-            at: now,
+            at: *lock(&self.beat),
             is_ready: lock(&self.closed).is_none(),
             is_damaged: self.is_damaged(),
             profiles: profiles.collect(),

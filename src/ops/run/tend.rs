@@ -36,6 +36,7 @@ pub async fn forever(live: Arc<Live>, settings: Arc<Settings>) {
     let (mut count_at, mut certificates_at) = (Instant::now(), Instant::now());
     let mut due = Due::default();
     loop {
+        live.beats();
         for name in live.names() {
             live.assess(&name);
         }

@@ -10,3 +10,21 @@ pub async fn beat(settings: &HeartbeatSettings) -> Result<(), String> {
     let endpoint = blocking(move || fetched.endpoint()).await.map_err(|failure| failure.what)?;
     http::call(&endpoint, &[], None).await.map_err(|error| format!("{}: {error}", endpoint.shown))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::parse;
+
+    #[tokio::test]
+    async fn what_fails_is_told_without_the_address() {
+        // A port on which nobody listens.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let text =
+            format!("archive = {{ path = \"/a\" }}\n[alarms.heartbeat]\nurl = \"http://127.0.0.1:{port}/ping/4711\"\n");
+        let settings = parse(Path::new("/etc/gatepost.toml"), &text).unwrap().alarms.heartbeat.unwrap();
+        let error = super::beat(&settings).await.unwrap_err();
+        assert!(error.contains("refused the connection") && !error.contains("4711"), "{error}");
+    }
+}

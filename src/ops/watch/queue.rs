@@ -99,7 +99,6 @@ impl Queue {
     }
 
     /// How many messages wait for a target.
-    #[cfg(test)]
     pub fn waiting(&self, target: Target) -> usize {
         self.lines().get(&target).map_or(0, |line| line.waiting.len())
     }

@@ -16,7 +16,7 @@ pub const SECRET: &str = "s3cret-of-smtp";
 
 /// How TLS begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tls {
+pub enum Protection {
     Implicit,
     StartTls,
     /// It is not offered.
@@ -45,8 +45,10 @@ pub struct Taken {
     pub is_logged_in: bool,
 }
 
+pub type Deliver = Box<dyn Fn(&[u8]) + Send>;
+
 pub struct State {
-    tls: Tls,
+    tls: Protection,
     /// `PLAIN`, `LOGIN`, or nothing.
     pub mechanisms: &'static str,
     pub mood: Mood,
@@ -55,7 +57,7 @@ pub struct State {
     pub wrong: Vec<String>,
     pub commands: Vec<String>,
     /// Called with each mail.
-    pub deliver: Option<Box<dyn Fn(&[u8]) + Send>>,
+    pub deliver: Option<Deliver>,
 }
 
 pub struct SmtpSink {
@@ -66,7 +68,7 @@ pub struct SmtpSink {
 }
 
 impl SmtpSink {
-    pub fn start(tls: Tls) -> SmtpSink {
+    pub fn start(tls: Protection) -> SmtpSink {
         let dir = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -101,9 +103,9 @@ impl SmtpSink {
     /// The lines of a configuration that lead here.
     pub fn lines(&self) -> String {
         let tls = match self.state().tls {
-            Tls::Implicit => "implicit",
-            Tls::StartTls => "starttls",
-            Tls::None => "none",
+            Protection::Implicit => "implicit",
+            Protection::StartTls => "starttls",
+            Protection::None => "none",
         };
         format!(
             "host = \"localhost\"\nport = {}\ntls = \"{tls}\"\nca_file = {:?}\nusername = \"{USER}\"\n\
@@ -132,7 +134,7 @@ impl<T: Read + Write> Wire for T {}
 
 fn serve(stream: TcpStream, state: &Mutex<State>, acceptor: &native_tls::TlsAcceptor) {
     let tls = state.lock().unwrap().tls;
-    if tls == Tls::Implicit {
+    if tls == Protection::Implicit {
         // A client that does not trust the certificate goes away here.
         if let Ok(stream) = acceptor.accept(stream) {
             talk(stream, state, true, true);
@@ -181,7 +183,7 @@ fn talk(stream: impl Wire, state: &Mutex<State>, is_protected: bool, greets: boo
             "EHLO" => {
                 said_hello = true;
                 let mut offer = vec!["sink.test".to_owned(), "8BITMIME".to_owned()];
-                if tls == Tls::StartTls && !is_protected {
+                if tls == Protection::StartTls && !is_protected {
                     offer.push("STARTTLS".into());
                 } else if !mechanisms.is_empty() {
                     offer.push(format!("AUTH {mechanisms}"));
@@ -194,13 +196,13 @@ fn talk(stream: impl Wire, state: &Mutex<State>, is_protected: bool, greets: boo
                     .collect();
                 lines.join("\r\n")
             }
-            "STARTTLS" if tls == Tls::StartTls && !is_protected && said_hello => {
+            "STARTTLS" if tls == Protection::StartTls && !is_protected && said_hello => {
                 let extra = if mood == Mood::Injects { "\r\n250 this was not protected" } else { "" };
                 say(&mut stream, &format!("220 go ahead{extra}"));
                 return true;
             }
             "AUTH" if said_hello => {
-                if tls == Tls::StartTls && !is_protected {
+                if tls == Protection::StartTls && !is_protected {
                     wrong("AUTH before TLS".into());
                 }
                 match login(&mut stream, &line, state) {

@@ -188,6 +188,7 @@ fn what_is_shown_of_the_configuration_is_the_configuration() {
         "people.ndr_addresses",
         "profile.cron",
         "profile.timezone",
+        "alarms.report.timezone",
         "profile.imap.mailbox_id",
         "profile.pop3.mailbox_id",
     ];

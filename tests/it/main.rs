@@ -6,6 +6,7 @@ mod cli_errors;
 mod comfort;
 mod connections;
 mod contract;
+mod control;
 mod crash_loop;
 mod crash_replay;
 mod crash_steps;

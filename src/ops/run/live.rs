@@ -404,6 +404,7 @@ impl Live {
     pub fn pause(&self, name: &str, pause: Pause) {
         if let Some(profile) = lock(&self.profiles).get_mut(name) {
             profile.health.pause(pause.clone());
+            profile.wake.notify_one();
         }
         self.event(
             Some(name),

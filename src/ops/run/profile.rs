@@ -28,6 +28,8 @@ const RETRY_MOST_MIN: Duration = Duration::from_secs(60);
 /// What makes a cycle begin.
 enum Begins {
     Due,
+    /// News at the gateway, or somebody paused it.
+    Woken,
     Asked(Ask),
     Halted,
 }
@@ -62,15 +64,16 @@ pub async fn forever(
                 biased;
                 () = halt.halted() => Begins::Halted,
                 Some(ask) = asks.recv() => Begins::Asked(ask),
-                // A gateway that fails is not asked more often because it says that there is news.
-                () = wake.notified(), if live.failures(&profile.name) == 0 => Begins::Due,
+                () = wake.notified() => Begins::Woken,
                 () = live.clock.sleep_until(due) => Begins::Due,
             }
         };
         let ask = match begins {
             Begins::Halted => return,
-            Begins::Due if live.paused(&profile.name).is_some() => continue,
-            Begins::Due => None,
+            Begins::Due | Begins::Woken if live.paused(&profile.name).is_some() => continue,
+            // A gateway that fails is not asked more often because it says that there is news.
+            Begins::Woken if live.failures(&profile.name) > 0 => continue,
+            Begins::Due | Begins::Woken => None,
             Begins::Asked(ask) => Some(ask),
         };
         if live.is_damaged() {

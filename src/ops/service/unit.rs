@@ -237,7 +237,7 @@ mod tests {
             "CapabilityBoundingSet=",
             "SystemCallFilter=@system-service",
             "LoadCredential=journal:/etc/gatepost/acme.password",
-            "ReadWritePaths=/srv/a    /srv/b",
+            "ReadWritePaths=/srv/a  /srv/b",
             "Environment=\"A=100%\"",
         ] {
             assert!(has(property), "{property} is not in {:#?}", sandbox.properties);

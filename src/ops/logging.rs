@@ -12,6 +12,8 @@ use tracing_subscriber::filter::{EnvFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::eventlog;
+
 const OURS: &str = env!("CARGO_PKG_NAME");
 const USUAL: &str = "warn,gatepost=info";
 
@@ -27,9 +29,9 @@ pub fn start() {
     let discreet = filter_fn(may_speak);
     // Only the first one can be installed; there is no other in this program.
     let _ = if json {
-        builder.json().finish().with(discreet).try_init()
+        builder.json().finish().with(discreet).with(eventlog::layer()).try_init()
     } else {
-        builder.finish().with(discreet).try_init()
+        builder.finish().with(discreet).with(eventlog::layer()).try_init()
     };
 }
 

@@ -6,6 +6,7 @@
 //! | [`exit`] | exit codes, and errors as a person reads them |
 //! | `wiring` | configuration → archive, agent, sources |
 //! | `once`, `run` | a cycle of every profile; the agent |
+//! | `eventlog` | the Windows Event Log: what needs somebody's attention, when gatepost runs as a service |
 //! | `host`, `service` | the service manager: what it is told, and how it comes to start gatepost |
 //! | `watch` | watched from outside: alarms, heartbeat, metrics, reports |
 //! | `login` | the way to the gateways, which knows what was refused before |
@@ -29,6 +30,7 @@ pub mod cli;
 mod configuration;
 mod demo;
 mod directory;
+mod eventlog;
 pub mod exit;
 mod explain;
 mod export;

@@ -1,11 +1,17 @@
 //! `gatepost service`: gatepost as a service of the host, under systemd or Windows' service manager.
 
+#[cfg(windows)]
+mod access;
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(windows)]
+mod serve;
 #[cfg(windows)]
 mod windows;
 
 use clap::Subcommand;
+#[cfg(windows)]
+pub use serve::ARGUMENTS as SERVED_AS;
 
 use super::exit::{Exit, Failure};
 use super::wiring::Global;
@@ -22,6 +28,18 @@ pub enum Command {
     Check {
         #[arg(long)]
         json: bool,
+    },
+    /// What the service manager starts
+    #[cfg(windows)]
+    #[command(hide = true)]
+    Run,
+    /// What the installer cannot do by itself: access lists, recovery actions, the Event Log's source
+    #[cfg(windows)]
+    #[command(hide = true)]
+    Prepare {
+        /// Start the service if there is a configuration
+        #[arg(long)]
+        resume: bool,
     },
 }
 

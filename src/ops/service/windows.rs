@@ -70,7 +70,9 @@ fn install(global: &Global) -> Result<Exit, Failure> {
         create_archive: global.create_archive,
     };
     let settings = wiring::settings(&absolute).map_err(|failure| Failure {
-        hint: failure.hint.or_else(|| Some(format!("write it first: gatepost init, as {}", home().display()))),
+        hint: failure
+            .hint
+            .or_else(|| Some(format!("write it first: gatepost --config {} init", config::system_file().display()))),
         ..failure
     })?;
     let manager = manager(ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE)?;

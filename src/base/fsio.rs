@@ -376,13 +376,24 @@ fn is_held(error: &io::Error) -> bool {
 pub fn long(path: &Path) -> PathBuf {
     #[cfg(windows)]
     {
+        use std::path::{Component, Prefix};
         // SQLite appends up to 12 characters, and wants room of its own.
         const PLAIN_MAX: usize = 200;
         if path.as_os_str().len() > PLAIN_MAX
-            && let (Some(folder), Some(name)) = (path.parent(), path.file_name())
-            && let Ok(folder) = std::fs::canonicalize(folder)
+            && let Ok(whole) = std::path::absolute(path)
+            && let Some(Component::Prefix(prefix)) = whole.components().next()
         {
-            return folder.join(name);
+            let (front, rest) = match prefix.kind() {
+                Prefix::Disk(_) => (r"\\?\", whole.clone()),
+                Prefix::UNC(..) => {
+                    let text = whole.to_string_lossy();
+                    (r"\\?\UNC\", PathBuf::from(text.trim_start_matches('\\')))
+                }
+                _ => return whole,
+            };
+            let mut long = std::ffi::OsString::from(front);
+            long.push(rest);
+            return long.into();
         }
     }
     path.to_owned()
@@ -463,6 +474,20 @@ mod tests {
         }
         failing(6, true, How::Error).write_durably(&path, b"new").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn long_paths_are_written_in_the_form_that_windows_takes() {
+        let name = "x".repeat(220);
+        for (path, long_path) in [
+            (format!(r"C:\a/b\..\{name}"), format!(r"\\?\C:\a\{name}")),
+            (format!(r"\\server\share\{name}"), format!(r"\\?\UNC\server\share\{name}")),
+            (format!(r"\\?\C:\{name}"), format!(r"\\?\C:\{name}")),
+            (r"C:\short".to_owned(), r"C:\short".to_owned()),
+        ] {
+            assert_eq!(long(Path::new(&path)), Path::new(&long_path));
+        }
     }
 
     #[cfg(windows)]

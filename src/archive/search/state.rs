@@ -183,10 +183,12 @@ pub fn create(layout: &Layout) -> Result<Index> {
         }
         _ => {}
     }
+    #[cfg_attr(windows, allow(unused_mut))]
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(&folder).tried("create", &folder)?;
+    // On Windows the name is free when the last reader of what was there has let go.
+    fsio::patiently(|| builder.create(&folder)).tried("create", &folder)?;
     let index = Index::builder().schema(schema::schema().0).settings(schema::settings()).create_in_dir(&folder);
     Ok(schema::with_tokenizer(index.map_err(failed)?))
 }

@@ -283,7 +283,8 @@ fn check(json: bool) -> Result<Exit, Failure> {
     let service = open(&manager, access)?;
     let how = if json { Check::Json } else { Check::Text };
     serve::forget(serve::CHECKED);
-    if is(&service, ServiceState::Running) {
+    let runs = is(&service, ServiceState::Running);
+    if runs {
         let code = UserEventCode::from_raw(how.control())
             .map_err(|_| Failure::usage("the service cannot be asked for a check"))?;
         service.notify(code).map_err(|error| failed("cannot ask the service for a check", &error))?;
@@ -293,6 +294,10 @@ fn check(json: bool) -> Result<Exit, Failure> {
     let end = Instant::now() + CHECK_WAIT;
     loop {
         if let Some(checked) = serve::checked() {
+            if !runs {
+                // Or a start that follows finds it on its way out.
+                wait(&service, STOP_WAIT, |state| state == ServiceState::Stopped)?;
+            }
             output::line(checked.said.trim_end());
             return Ok(exit::of_code(checked.code));
         }

@@ -13,6 +13,7 @@ use super::error::{ArchiveError, ErrorKind, Result};
 use super::frame::HEAD_LEN;
 use super::record::{DecodeRecord, DeletedHow, Disposition, Folder, Head, Record, StoredMessage};
 use crate::base::digest::Digest;
+use crate::base::fsio;
 
 pub const SCHEMA_VERSION: i64 = 2;
 
@@ -88,7 +89,7 @@ impl Catalogue {
     /// A new catalogue; the file must not be there.
     pub fn create(path: &Path, archive: uuid::Uuid) -> Result<Catalogue> {
         private_file(path)?;
-        let db = Connection::open(path)?;
+        let db = Connection::open(fsio::long(path))?;
         tune(&db)?;
         Catalogue::with_schema(db, archive)
     }
@@ -97,7 +98,7 @@ impl Catalogue {
     /// without a journal beside it, and nothing of it survives a crash.
     pub fn create_unsynced(path: &Path, archive: uuid::Uuid) -> Result<Catalogue> {
         private_file(path)?;
-        let db = Connection::open(path)?;
+        let db = Connection::open(fsio::long(path))?;
         db.pragma_update(None, "journal_mode", "MEMORY")?;
         db.pragma_update(None, "synchronous", "OFF")?;
         db.pragma_update(None, "cache_size", -16384)?;
@@ -119,7 +120,7 @@ impl Catalogue {
 
     /// Whether it holds nothing at all, or is this archive's and has never acknowledged a commit.
     pub fn was_never_used(path: &Path, archive: uuid::Uuid) -> Result<bool> {
-        let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let db = Connection::open_with_flags(fsio::long(path), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         match db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)) {
             Ok(0) => return Ok(true),
             Ok(_) => {}
@@ -133,7 +134,7 @@ impl Catalogue {
     }
 
     pub fn open(path: &Path, archive: uuid::Uuid) -> Result<Catalogue> {
-        let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let db = Connection::open_with_flags(fsio::long(path), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         tune(&db)?;
         Catalogue { db }.checked(archive)
     }
@@ -149,8 +150,8 @@ impl Catalogue {
 
     /// For readers; never changes anything and never waits for the writer.
     pub fn open_to_read(path: &Path, archive: uuid::Uuid) -> Result<Catalogue> {
-        let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
-            .or_else(|_| Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY))?;
+        let db = Connection::open_with_flags(fsio::long(path), OpenFlags::SQLITE_OPEN_READ_WRITE)
+            .or_else(|_| Connection::open_with_flags(fsio::long(path), OpenFlags::SQLITE_OPEN_READ_ONLY))?;
         db.busy_timeout(std::time::Duration::from_secs(10))?;
         db.pragma_update(None, "query_only", true)?;
         db.pragma_update(None, "cache_size", -4096)?;
@@ -195,7 +196,7 @@ impl Catalogue {
 
     /// For `rebuild`, which replaces it: one of an older version is good enough to tell what it acknowledged.
     pub(super) fn open_to_replace(path: &Path, archive: uuid::Uuid) -> Result<Catalogue> {
-        let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let db = Connection::open_with_flags(fsio::long(path), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.busy_timeout(std::time::Duration::from_secs(10))?;
         db.pragma_update(None, "query_only", true)?;
         let catalogue = Catalogue { db };
@@ -211,7 +212,7 @@ impl Catalogue {
 
     /// The archive that this catalogue says it belongs to, before anything else of it is believed.
     pub fn archive_named(path: &Path) -> Result<Option<String>> {
-        let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let db = Connection::open_with_flags(fsio::long(path), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         db.busy_timeout(std::time::Duration::from_secs(10))?;
         Catalogue { db }.meta("archive")
     }

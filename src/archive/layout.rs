@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::catalogue::Catalogue;
 use super::error::{ArchiveError, ErrorKind, Result, Tried as _};
-use crate::base::fsio::Fs;
+use crate::base::fsio::{self, Fs};
 
 pub const FORMAT: u32 = 1;
 
@@ -158,10 +158,10 @@ impl Layout {
         };
         for name in HALF_MADE {
             let path = self.root.join(name);
-            absent_is_fine(std::fs::remove_file(&path), &path)?;
+            absent_is_fine(fsio::remove_file(&path), &path)?;
         }
         for folder in [self.packs(), self.spool(), self.torn()] {
-            absent_is_fine(std::fs::remove_dir(&folder), &folder)?;
+            absent_is_fine(fsio::remove_dir(&folder), &folder)?;
         }
         Ok(())
     }
@@ -190,7 +190,7 @@ impl Layout {
         self.remove_catalogue_of(&prepared)?;
         if prepared.root.exists() {
             prepared.remove_half_made()?;
-            std::fs::remove_dir(&prepared.root).tried("remove", &prepared.root)?;
+            fsio::remove_dir(&prepared.root).tried("remove", &prepared.root)?;
         }
         fs.create_dir(&prepared.root).tried("create", &prepared.root)?;
         self.fill(fs, &prepared, &identity)?;
@@ -270,7 +270,7 @@ impl Layout {
             let mut path = self.catalogue.clone().into_os_string();
             path.push(suffix);
             let path = PathBuf::from(path);
-            match std::fs::remove_file(&path) {
+            match fsio::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(ArchiveError::io("remove", &path, &error));
                 }
@@ -309,7 +309,7 @@ impl Lock {
         options.write(true).create(true).truncate(false);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path).tried("open", &path)?;
+        let file = fsio::patiently(|| options.open(&path)).tried("open", &path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -330,7 +330,7 @@ impl Lock {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         // The words beside the lock are a courtesy; without space for them the lock holds all the same.
-        if let Ok(mut file) = options.open(&holder_file) {
+        if let Ok(mut file) = fsio::patiently(|| options.open(&holder_file)) {
             let _ = io::Write::write_all(&mut file, holder.as_bytes());
         }
         Ok(Lock { _file: file, holder: holder_file })
@@ -339,6 +339,6 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.holder);
+        let _ = fsio::remove_file(&self.holder);
     }
 }

@@ -4,8 +4,9 @@
 //! good), the program can end at step n, and the operations can be recorded, to be replayed with any
 //! part of what was not synced dropped. [`Fs::real`] does none of that and costs nothing.
 //!
-//! It never decides anything: no retry, no fallback. A caller that gets an error from a write or a sync
-//! must treat everything since its last successful sync as not written.
+//! It never decides anything: no retry of a write or a sync, no fallback. A caller that gets an error from one of them must
+//! treat everything since its last successful sync as not written. The one thing that is tried again is to open,
+//! rename or remove a file on Windows that somebody else holds for a moment ([`patiently`]): nothing has happened then.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -192,7 +193,7 @@ impl Fs {
         let mut builder = std::fs::DirBuilder::new();
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(path)
+        patiently(|| builder.create(path))
     }
 
     /// Makes a folder with all that is missing above it, open to whom the process's mask allows.
@@ -203,7 +204,7 @@ impl Fs {
         let parent = path.parent().unwrap_or(Path::new(""));
         self.create_dir_all(parent)?;
         self.check(|| Op::CreateDir(path.to_owned()))?;
-        match std::fs::create_dir(path) {
+        match patiently(|| std::fs::create_dir(path)) {
             // Somebody else was quicker.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             done => done,
@@ -217,16 +218,16 @@ impl Fs {
         options.read(true).write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        Ok(FsFile { file: options.open(path)?, path: path.to_owned(), fs: self.clone() })
+        Ok(FsFile { file: patiently(|| options.open(path))?, path: path.to_owned(), fs: self.clone() })
     }
 
     pub fn open(&self, path: &Path) -> io::Result<FsFile> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let file = patiently(|| OpenOptions::new().read(true).write(true).open(path))?;
         Ok(FsFile { file, path: path.to_owned(), fs: self.clone() })
     }
 
     pub fn open_read_only(&self, path: &Path) -> io::Result<FsFile> {
-        Ok(FsFile { file: File::open(path)?, path: path.to_owned(), fs: self.clone() })
+        Ok(FsFile { file: patiently(|| File::open(path))?, path: path.to_owned(), fs: self.clone() })
     }
 
     /// Takes the read-only mark off; nothing happens when there is none.
@@ -239,17 +240,17 @@ impl Fs {
         std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
         #[cfg(windows)]
         permissions.set_readonly(false);
-        std::fs::set_permissions(path, permissions)
+        patiently(|| std::fs::set_permissions(path, permissions.clone()))
     }
 
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.check(|| Op::Rename { from: from.to_owned(), to: to.to_owned() })?;
-        std::fs::rename(from, to)
+        rename(from, to)
     }
 
     pub fn remove(&self, path: &Path) -> io::Result<()> {
         self.check(|| Op::Remove(path.to_owned()))?;
-        std::fs::remove_file(path)
+        remove_file(path)
     }
 
     /// Makes names in a folder durable. Windows has no such call; NTFS journals them.
@@ -268,7 +269,7 @@ impl Fs {
         name.push(path.file_name().unwrap_or_default());
         name.push(".tmp");
         let temporary = folder.join(name);
-        match std::fs::remove_file(&temporary) {
+        match remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -335,6 +336,87 @@ impl FsFile {
     }
 }
 
+/// What a virus scanner, a backup or an indexer holds on Windows is held for moments: an attempt that fails for that is made
+/// again, for [`PATIENCE`] altogether. Only for what has either happened or not: never for a write or a sync. Elsewhere
+/// nobody can hold a file, and the first answer is the answer.
+pub fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    #[cfg(windows)]
+    {
+        let end = std::time::Instant::now() + PATIENCE;
+        let mut pause = std::time::Duration::from_millis(5);
+        loop {
+            match attempt() {
+                Err(error) if is_held(&error) && std::time::Instant::now() + pause < end => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+                done => return done,
+            }
+        }
+    }
+    #[cfg(not(windows))]
+    attempt()
+}
+
+/// Scanners are done with a file in a second at most; what is forbidden for good is told after this.
+#[cfg(windows)]
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+#[cfg(windows)]
+const PAUSE_MAX: std::time::Duration = std::time::Duration::from_millis(200);
+
+#[cfg(windows)]
+fn is_held(error: &io::Error) -> bool {
+    // winerror.h: ERROR_ACCESS_DENIED (also of a file whose removal waits for its last reader), ERROR_SHARING_VIOLATION,
+    // ERROR_LOCK_VIOLATION, ERROR_USER_MAPPED_FILE.
+    matches!(error.raw_os_error(), Some(5 | 32 | 33 | 1224))
+}
+
+/// A path for those who hand it to Windows as it is (SQLite): longer ones than 260 characters are understood only in this
+/// form. The standard library does so by itself.
+pub fn long(path: &Path) -> PathBuf {
+    #[cfg(windows)]
+    {
+        use std::path::{Component, Prefix};
+        // SQLite appends up to 12 characters, and wants room of its own.
+        const PLAIN_MAX: usize = 200;
+        if path.as_os_str().len() > PLAIN_MAX
+            && let Ok(whole) = std::path::absolute(path)
+            && let Some(Component::Prefix(prefix)) = whole.components().next()
+        {
+            let (front, rest) = match prefix.kind() {
+                Prefix::Disk(_) => (r"\\?\", whole.clone()),
+                Prefix::UNC(..) => {
+                    let text = whole.to_string_lossy();
+                    (r"\\?\UNC\", PathBuf::from(text.trim_start_matches('\\')))
+                }
+                _ => return whole,
+            };
+            let mut long = std::ffi::OsString::from(front);
+            long.push(rest);
+            return long.into();
+        }
+    }
+    path.to_owned()
+}
+
+// What is not counted as an operation of the archive, with the same patience.
+
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    patiently(|| std::fs::rename(from, to))
+}
+
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    patiently(|| std::fs::remove_file(path))
+}
+
+pub fn remove_dir(path: &Path) -> io::Result<()> {
+    patiently(|| std::fs::remove_dir(path))
+}
+
+pub fn remove_dir_all(path: &Path) -> io::Result<()> {
+    patiently(|| std::fs::remove_dir_all(path))
+}
+
 #[cfg(unix)]
 fn write_all_at(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
     std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
@@ -392,6 +474,51 @@ mod tests {
         }
         failing(6, true, How::Error).write_durably(&path, b"new").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn long_paths_are_written_in_the_form_that_windows_takes() {
+        let name = "x".repeat(220);
+        for (path, long_path) in [
+            (format!(r"C:\a/b\..\{name}"), format!(r"\\?\C:\a\{name}")),
+            (format!(r"\\server\share\{name}"), format!(r"\\?\UNC\server\share\{name}")),
+            (format!(r"\\?\C:\{name}"), format!(r"\\?\C:\{name}")),
+            (r"C:\short".to_owned(), r"C:\short".to_owned()),
+        ] {
+            assert_eq!(long(Path::new(&path)), Path::new(&long_path));
+        }
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn a_file_that_somebody_holds_for_a_moment_is_replaced_and_removed_all_the_same() {
+        use std::os::windows::fs::OpenOptionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, b"old").unwrap();
+        let hold_for = |milliseconds| {
+            // As a scanner does that lets nobody in.
+            let held = OpenOptions::new().read(true).share_mode(0).open(&path).unwrap();
+            std::thread::spawn(move || {
+                std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+                drop(held);
+            })
+        };
+        let scanner = hold_for(300);
+        Fs::real().write_durably(&path, b"new").unwrap();
+        scanner.join().unwrap();
+        let scanner = hold_for(300);
+        assert_eq!(Fs::real().open_read_only(&path).unwrap().len().unwrap(), 3);
+        scanner.join().unwrap();
+        // For good is for good.
+        let held = OpenOptions::new().read(true).share_mode(0).open(&path).unwrap();
+        assert!(is_held(&Fs::real().write_durably(&path, b"newer").unwrap_err()));
+        drop(held);
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        let scanner = hold_for(300);
+        Fs::real().remove(&path).unwrap();
+        scanner.join().unwrap();
     }
 
     #[test]

@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 
 use super::credential;
 use super::digest::Digest;
-use super::fsio::Fs;
+use super::fsio::{self, Fs};
 use super::owner::User;
 use super::secret::Secret;
 
@@ -251,7 +251,7 @@ impl Vault {
         options.write(true).create(true).truncate(false);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path).map_err(|error| failed("open", &path, &error))?;
+        let file = fsio::patiently(|| options.open(&path)).map_err(|error| failed("open", &path, &error))?;
         let end = Instant::now() + LOCK_WAIT;
         loop {
             match file.try_lock() {
@@ -435,7 +435,7 @@ fn key_from_line(line: &str, wrapped_here: bool) -> Option<Key> {
 
 /// A file of the folder, `None` when it is not there. One that everybody may read or write is refused.
 fn read_private(path: &Path, bytes_max: u64) -> Result<Option<Zeroizing<Vec<u8>>>> {
-    let file = match std::fs::File::open(path) {
+    let file = match fsio::patiently(|| std::fs::File::open(path)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("read", path, &error)),

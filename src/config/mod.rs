@@ -357,12 +357,13 @@ pub fn find(explicit: Option<&Path>) -> Result<PathBuf, ConfigError> {
 }
 
 #[cfg(not(windows))]
-fn system_file() -> PathBuf {
+pub fn system_file() -> PathBuf {
     PathBuf::from("/etc/gatepost/gatepost.toml")
 }
 
+/// Where the machine's configuration is, unless another one is named.
 #[cfg(windows)]
-fn system_file() -> PathBuf {
+pub fn system_file() -> PathBuf {
     let data = std::env::var_os("ProgramData").unwrap_or_else(|| OsString::from(r"C:\ProgramData"));
     PathBuf::from(data).join("gatepost").join("gatepost.toml")
 }

@@ -39,6 +39,13 @@ impl Exit {
     }
 }
 
+/// What a process said by its code; one that is not ours is a failure all the same.
+#[cfg(windows)]
+pub fn of_code(code: u8) -> Exit {
+    let all = [Exit::Ok, Exit::Attention, Exit::Gateway, Exit::Usage, Exit::Locked, Exit::NoSpace, Exit::Damaged];
+    all.into_iter().find(|exit| exit.code() == code).unwrap_or(Exit::Usage)
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(exit.code())

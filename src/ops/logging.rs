@@ -22,6 +22,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt};
 
 use self::file::DailyFile;
+use super::eventlog;
 use super::exit::Failure;
 use crate::base::clock::SystemClock;
 use crate::config::LogSettings;
@@ -111,7 +112,7 @@ fn is_json(format: LogFormat) -> bool {
 fn subscriber(filter: EnvFilter, output: Output) -> (impl Subscriber + Send + Sync, Handles) {
     let (output, output_handle) = reload::Layer::new(output);
     let (filter, filter_handle) = reload::Layer::new(filter);
-    let subscriber = Registry::default().with(output).with(filter).with(filter_fn(may_speak));
+    let subscriber = Registry::default().with(output).with(filter).with(filter_fn(may_speak)).with(eventlog::layer());
     (subscriber, Handles { filter: filter_handle, output: output_handle })
 }
 
@@ -142,9 +143,12 @@ fn journald() -> Result<Output, Failure> {
     Err(Failure::usage("there is no journald on this system").hint("write `[log] to = \"file\"`"))
 }
 
-/// The place for the layer that writes to the Windows Event Log.
+/// The service writes there by itself what needs attention; this is for nothing beside it.
 fn event_log() -> Result<Output, Failure> {
-    Err(Failure::usage("this build cannot write to the Event Log").hint("write `[log] to = \"file\"`"))
+    #[cfg(windows)]
+    return Ok(Box::new(tracing_subscriber::layer::Identity::new()));
+    #[cfg(not(windows))]
+    Err(Failure::usage("there is no Event Log on this system").hint("write `[log] to = \"journald\"` or \"file\""))
 }
 
 fn may_speak(metadata: &Metadata<'_>) -> bool {

@@ -8,6 +8,7 @@
 //! | `once`, `run` | a cycle of every profile; the agent |
 //! | `orders`, `control` | what changes something, done by the running agent or with the archive's lock; the way to the agent |
 //! | `standing`, `pauses`, `runs` | how the profiles are, as the archive knows it; which are paused; past runs |
+//! | `eventlog` | the Windows Event Log: what needs somebody's attention, when gatepost runs as a service |
 //! | `host`, `service` | the service manager: what it is told, and how it comes to start gatepost |
 //! | `watch` | watched from outside: alarms, heartbeat, metrics, reports |
 //! | `login` | the way to the gateways, which knows what was refused before |
@@ -32,6 +33,7 @@ mod configuration;
 mod control;
 mod demo;
 mod directory;
+mod eventlog;
 pub mod exit;
 mod explain;
 mod export;

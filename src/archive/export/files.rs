@@ -13,6 +13,7 @@ use super::super::record::Folder;
 use super::names::Named;
 use super::output::{Exported, Folders, create, date_file, inside, is_same};
 use super::render::Rendered;
+use crate::base::fsio;
 
 /// An empty file that tells a folder of a Maildir from a Maildir.
 pub(super) const MAILDIR_FOLDER: &str = "maildirfolder";
@@ -36,7 +37,7 @@ pub(super) fn put(
     let file = std::fs::OpenOptions::new().write(true).open(&temporary).exported("open", &temporary)?;
     date_file(&file, received);
     drop(file);
-    std::fs::rename(&temporary, &path).exported("write", &path)?;
+    fsio::rename(&temporary, &path).exported("write", &path)?;
     Ok(false)
 }
 

@@ -27,6 +27,7 @@ use super::render::Rendered;
 use super::state::State;
 use crate::base::bytes::WINDOW;
 use crate::base::digest::{Digest, Hasher};
+use crate::base::fsio;
 
 /// What a new file is called until its export is whole.
 pub(super) const PART: &str = ".part";
@@ -276,7 +277,7 @@ fn open(dir: &Path, state: &State, folders: &mut Folders, file: &str) -> Result<
     }
     if container.is_new && !path.exists() && whole.exists() {
         // A run that ended while it gave files their names.
-        std::fs::rename(&whole, &path).exported("rename", &whole)?;
+        fsio::rename(&whole, &path).exported("rename", &whole)?;
     }
     let mut options = std::fs::OpenOptions::new();
     let mut out = options.read(true).write(true).open(&path).exported("open", &path)?;

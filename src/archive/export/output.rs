@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::super::error::{ArchiveError, ErrorKind, Result};
 use crate::base::bytes::WINDOW;
 use crate::base::digest::{Digest, Hasher};
+use crate::base::fsio;
 
 /// Adds to an I/O error what was tried in the export's folder, and what can be done about it there.
 pub(super) trait Exported<T> {
@@ -65,7 +66,7 @@ impl Summed {
         self.file.flush().exported("write", &self.path)?;
         self.file.get_ref().sync_all().exported("write", &self.path)?;
         drop(self.file);
-        std::fs::rename(&self.path, name).exported("write", name)?;
+        fsio::rename(&self.path, name).exported("write", name)?;
         Ok((self.size, self.hasher.finish()))
     }
 }
@@ -85,7 +86,7 @@ impl Write for Summed {
 
 /// A new private file in the place of whatever stands there.
 pub(super) fn create(path: &Path) -> Result<File> {
-    match std::fs::remove_file(path) {
+    match fsio::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", path, &error)),
         _ => {}
     }

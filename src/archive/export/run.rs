@@ -25,6 +25,7 @@ use super::state::{Noted, Planned, State, WORK};
 use super::zip::Volumes;
 use super::{Entries, ExportOptions, ExportReport, Format, Phase, Selection, Watch, files, mbox, record};
 use crate::base::digest::Digest;
+use crate::base::fsio;
 use crate::mail::summary::Summary;
 
 /// Tells whose work folder it is.
@@ -112,7 +113,7 @@ pub(super) fn run(
     let Run { report, state, .. } = run;
     state.close()?;
     if report.interrupted.is_none() {
-        std::fs::remove_dir_all(&work).exported("remove", &work)?;
+        fsio::remove_dir_all(&work).exported("remove", &work)?;
     }
     Ok(report)
 }
@@ -171,7 +172,7 @@ fn look(dir: &Path, about: &About) -> Result<u32> {
         }
         // Who holds it would be another run; the database is what says so.
         State::open(&work)?.close()?;
-        std::fs::remove_dir_all(&work).exported("remove", &work)?;
+        fsio::remove_dir_all(&work).exported("remove", &work)?;
     }
     Ok(runs)
 }
@@ -365,7 +366,7 @@ impl Run<'_> {
                 Some((size, sha256)) if is_same(&path, *size, *sha256)? => whole.push(file.clone()),
                 // It has a name of this run's, and is begun again under the next one.
                 _ => {
-                    match std::fs::remove_file(&path) {
+                    match fsio::remove_file(&path) {
                         Err(error) if error.kind() != io::ErrorKind::NotFound => {
                             return Err(failed("remove", &path, &error).into());
                         }
@@ -627,7 +628,7 @@ impl Run<'_> {
         self.write_sums(manifests, &containers, &documents, (&name, sha256))?;
         // Last of all, so that a manifest never stands beside what it does not tell of.
         let path = self.dir.join(&name);
-        std::fs::rename(&ready, &path).exported("write", &path)?;
+        fsio::rename(&ready, &path).exported("write", &path)?;
         sync_all_of(self.dir)?;
         self.report.manifest = Some(name);
         Ok(())
@@ -641,7 +642,7 @@ impl Run<'_> {
                 // Begun by a run that was interrupted, for messages that are filed elsewhere now.
                 let (part, _) = paths(self.dir, &file, found.is_new);
                 if found.is_new && part.exists() {
-                    std::fs::remove_file(&part).exported("remove", &part)?;
+                    fsio::remove_file(&part).exported("remove", &part)?;
                 }
                 continue;
             }
@@ -650,7 +651,7 @@ impl Run<'_> {
                 None => {
                     let (part, path) = paths(self.dir, &file, found.is_new);
                     if found.is_new && part.exists() {
-                        std::fs::rename(&part, &path).exported("write", &path)?;
+                        fsio::rename(&part, &path).exported("write", &path)?;
                     }
                     let mut open = File::open(&path).exported("read", &path)?;
                     sum(&mut open, u64::MAX).exported("read", &path)?

@@ -20,6 +20,7 @@ use super::manifest::{Container, ManifestEntry, key};
 use super::names::is_known_year;
 use super::output::failed;
 use crate::base::digest::Digest;
+use crate::base::fsio;
 
 pub(super) const WORK: &str = ".gatepost-export";
 
@@ -487,7 +488,7 @@ fn remove(path: &Path) -> Result<()> {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         let path = PathBuf::from(name);
-        match std::fs::remove_file(&path) {
+        match fsio::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &path, &error)),
             _ => {}
         }

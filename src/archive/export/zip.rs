@@ -22,6 +22,7 @@ use super::render::Rendered;
 use super::state::State;
 use crate::base::bytes::WINDOW;
 use crate::base::digest::Digest;
+use crate::base::fsio;
 
 /// When a volume is full.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +109,7 @@ impl Volumes {
         let (size, sha256) = sum(&mut out, u64::MAX).exported("read", &path)?;
         drop(out);
         let whole = self.dir.join(&file);
-        std::fs::rename(&path, &whole).exported("write", &whole)?;
+        fsio::rename(&path, &whole).exported("write", &whole)?;
         state.container_is_whole(&file, size, sha256)?;
         state.note()
     }

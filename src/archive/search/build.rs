@@ -31,6 +31,7 @@ use crate::archive::read::Reader;
 use crate::archive::record::StoredMessage;
 use crate::archive::{Layout, error};
 use crate::base::address::Address;
+use crate::base::fsio;
 use crate::text;
 
 #[derive(Clone, Debug, Default)]
@@ -519,6 +520,6 @@ impl Careful {
 
     fn end(&self) {
         // What is left of it is read as a run that did not end well: slower, not wrong.
-        let _ = std::fs::remove_file(&self.path);
+        let _ = fsio::remove_file(&self.path);
     }
 }

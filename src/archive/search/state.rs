@@ -14,6 +14,7 @@ use crate::archive::error::{ArchiveError, ErrorKind, Result, Tried as _};
 use crate::archive::read::Reader;
 use crate::archive::record::Head;
 use crate::archive::{Catalogue, Layout};
+use crate::base::fsio;
 
 /// Up to where the archive is indexed: the payload of the index's own commit, so that both are durable in one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,22 +171,24 @@ fn check(index: &Index, folder: &Path) -> std::result::Result<(), String> {
 
 /// Forgets what was found whole: all files are read again.
 pub fn distrust(layout: &Layout) {
-    let _ = std::fs::remove_file(folder(layout).join(CHECKED));
+    let _ = fsio::remove_file(&folder(layout).join(CHECKED));
 }
 
 /// A new, empty index in the place of whatever is there.
 pub fn create(layout: &Layout) -> Result<Index> {
     let folder = folder(layout);
-    match std::fs::remove_dir_all(&folder) {
+    match fsio::remove_dir_all(&folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(ArchiveError::io("remove", &folder, &error));
         }
         _ => {}
     }
+    #[cfg_attr(windows, allow(unused_mut))]
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(&folder).tried("create", &folder)?;
+    // On Windows the name is free when the last reader of what was there has let go.
+    fsio::patiently(|| builder.create(&folder)).tried("create", &folder)?;
     let index = Index::builder().schema(schema::schema().0).settings(schema::settings()).create_in_dir(&folder);
     Ok(schema::with_tokenizer(index.map_err(failed)?))
 }

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::ask::Granted;
 use super::{ClientProof, Grant, OAuth2Options};
 use crate::base::digest::{Digest, Hasher};
-use crate::base::fsio::Fs;
+use crate::base::fsio::{self, Fs};
 use crate::base::secret::Secret;
 
 const FORMAT: u32 = 1;
@@ -119,7 +119,7 @@ impl Kept {
         options.create(true).truncate(false).write(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&self.lock)?;
+        let file = fsio::patiently(|| options.open(&self.lock))?;
         let mut waited = Duration::ZERO;
         loop {
             match file.try_lock() {
@@ -137,7 +137,7 @@ impl Kept {
     /// `None` when nothing is there, or what is there was kept under other secrets.
     pub fn read(&self) -> io::Result<Option<Granted>> {
         use std::io::Read as _;
-        let file = match File::open(&self.file) {
+        let file = match fsio::patiently(|| File::open(&self.file)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),

@@ -12,14 +12,16 @@
 //! Must: nobody else than the socket's owner, its group and root is heard; an order is never done twice because an answer
 //! was lost.
 
+#[cfg(windows)]
+mod pipe;
 #[cfg(unix)]
 mod unix;
+#[cfg(windows)]
+mod windows;
 #[cfg(unix)]
 use unix as channel;
-#[cfg(not(unix))]
-mod nowhere;
-#[cfg(not(unix))]
-use nowhere as channel;
+#[cfg(windows)]
+use windows as channel;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,7 +67,7 @@ fn place(settings: &Settings) -> PathBuf {
 
 /// Has the running agent do it; `None`: there is none.
 pub fn ask(settings: &Settings, order: &Order) -> Result<Option<Done>, Failure> {
-    use std::io::{Read as _, Write as _};
+    use std::io::{BufRead as _, Read as _, Write as _};
     let Some(mut stream) = channel::connect(&place(settings))? else { return Ok(None) };
     let lost = |error: &dyn std::fmt::Display| {
         Failure::usage(format!("the running agent did not answer: {error}"))
@@ -76,7 +78,8 @@ pub fn ask(settings: &Settings, order: &Order) -> Result<Option<Done>, Failure> 
     request.push(b'\n');
     stream.write_all(&request).map_err(|error| lost(&error))?;
     let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).map_err(|error| lost(&error))?;
+    let mut reader = std::io::BufReader::new(stream).take(ANSWER_BYTES_MAX);
+    reader.read_until(b'\n', &mut answer).map_err(|error| lost(&error))?;
     if answer.is_empty() {
         return Err(lost(&"it ended the connection"));
     }
@@ -145,16 +148,23 @@ async fn heard(
     text.push(b'\n');
     let stream = stream.get_mut();
     stream.write_all(&text).await?;
-    stream.shutdown().await
+    stream.flush().await?;
+    // A pipe forgets what was not read when it is closed: the caller closes it.
+    let mut rest = [0; 1];
+    let _: Result<_, _> = tokio::time::timeout(PATIENCE, stream.read(&mut rest)).await;
+    Ok(())
 }
 
 /// The agent is there, and whoever runs this may not speak with it.
 fn forbidden(place: &std::path::Path) -> Failure {
-    let owner = crate::base::owner::User::of(place).map_or_else(|| "gatepost".to_owned(), |user| user.shown());
+    let hint = match crate::base::owner::User::of(place) {
+        Some(user) => format!("run it as the agent's user: sudo -u {} gatepost …", user.shown()),
+        None => "run it in a prompt that was opened as administrator".to_owned(),
+    };
     Failure {
         exit: Exit::Usage,
         what: format!("an agent runs, and this user may not give it orders ({})", place.display()),
-        hint: Some(format!("run it as the agent's user: sudo -u {owner} gatepost …")),
+        hint: Some(hint),
         refused: false,
     }
 }

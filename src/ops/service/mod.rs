@@ -1,7 +1,11 @@
 //! `gatepost service`: gatepost as a service of the host, under systemd or Windows' service manager.
 
+#[cfg(windows)]
+mod access;
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(windows)]
+mod serve;
 #[cfg(target_os = "linux")]
 mod systemd;
 #[cfg(target_os = "linux")]
@@ -10,6 +14,8 @@ mod unit;
 mod windows;
 
 use clap::Subcommand;
+#[cfg(windows)]
+pub use serve::ARGUMENTS as SERVED_AS;
 
 use super::exit::{Exit, Failure};
 use super::host::{Host, Nobody};
@@ -37,6 +43,18 @@ pub enum Command {
     Check {
         #[arg(long)]
         json: bool,
+    },
+    /// What the service manager starts
+    #[cfg(windows)]
+    #[command(hide = true)]
+    Run,
+    /// What the installer cannot do by itself: access lists, recovery actions, the Event Log's source
+    #[cfg(windows)]
+    #[command(hide = true)]
+    Prepare {
+        /// Start the service if there is a configuration
+        #[arg(long)]
+        resume: bool,
     },
 }
 

@@ -123,6 +123,17 @@ impl Book {
 
     /// What lasts now of a profile, or of the archive: what is new or graver is told, what is missing is taken back.
     pub fn update(&mut self, profile: Option<&str>, conditions: Vec<Condition>, now: Timestamp) -> Vec<Message> {
+        self.update_because(profile, conditions, None, now)
+    }
+
+    /// The same, where what is over is over for a reason of its own.
+    pub fn update_because(
+        &mut self,
+        profile: Option<&str>,
+        conditions: Vec<Condition>,
+        because: Option<&str>,
+        now: Timestamp,
+    ) -> Vec<Message> {
         let mut messages = Vec::new();
         let mut lasting = BTreeMap::new();
         for condition in conditions {
@@ -139,7 +150,7 @@ impl Book {
             if let Some(active) = self.content.active.remove(&key) {
                 self.is_changed = true;
                 let after = spell(now.duration_since(active.since).unsigned_abs());
-                let text = format!("{} (it lasted {after})", over_text(active.kind));
+                let text = format!("{} (it lasted {after})", because.unwrap_or(over_text(active.kind)));
                 let cleared = Active { text, hint: None, ..active };
                 messages.push(cleared.message(&key, State::Cleared, now));
             }
@@ -348,6 +359,16 @@ mod tests {
             ["Cleared ALL CLEAR journal: a run succeeded again (it lasted 4 h 12 min)"]
         );
         assert_eq!(told(&book.update(Some("journal"), vec![], at(253))), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_over_for_another_reason_says_so() {
+        let (mut book, _folder) = book();
+        book.update(Some("journal"), down(Severity::Warning), at(0));
+        let over =
+            book.update_because(Some("journal"), vec![], Some("paused by anna; its errors are forgotten"), at(5));
+        let expected = "Cleared ALL CLEAR journal: paused by anna; its errors are forgotten (it lasted 5 min)";
+        assert_eq!(told(&over), [expected]);
     }
 
     #[test]

@@ -131,7 +131,11 @@ async fn heard(
     };
     let answer = match serde_json::from_slice::<Request>(&line) {
         Ok(Request { protocol: PROTOCOL, order }) => {
-            tracing::info!(order = order.name(), who, "told");
+            match order {
+                // Whoever looks changes nothing.
+                Order::Snapshot => tracing::debug!(order = order.name(), who, "told"),
+                _ => tracing::info!(order = order.name(), who, "told"),
+            }
             match orders::by_agent(agent, running, &order, who).await {
                 Ok(done) => Answer { done: Some(done), failure: None },
                 Err(failure) => Answer { done: None, failure: Some(failure) },

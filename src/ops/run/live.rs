@@ -264,14 +264,16 @@ impl Live {
     pub fn assess(&self, name: &str) {
         let now = self.clock.now();
         let thresholds = self.thresholds();
-        let conditions = match lock(&self.profiles).get(name) {
+        let (conditions, because) = match lock(&self.profiles).get(name) {
             Some(profile) if !self.is_damaged() && profile.health.is_known() => {
-                profile.health.conditions(&profile.terms, &thresholds, now)
+                let because = profile.health.paused.as_ref();
+                let because = because.map(|pause| format!("paused by {}; its errors are forgotten", pause.by));
+                (profile.health.conditions(&profile.terms, &thresholds, now), because)
             }
             // Nothing of a profile is news while the archive is damaged, and before its first cycle.
             Some(_) | None => return,
         };
-        let messages = lock(&self.book).update(Some(name), conditions, now);
+        let messages = lock(&self.book).update_because(Some(name), conditions, because.as_deref(), now);
         self.send(messages);
         self.save_book();
     }

@@ -259,7 +259,7 @@ async fn generation(
         }
         tasks.spawn(profile::forever(live.clone(), running.clone(), settings.clone(), profile, asks, halt.clone()));
     }
-    tasks.spawn(tend::forever(live.clone(), settings.clone()));
+    tasks.spawn(tend::until_halted(live.clone(), settings.clone(), halt.clone()));
     let index = indexing::follow(&live.global, settings, &live.news);
     let alive = be_alive(live, running, host);
     let hangup = wiring::hangups(|| async {
@@ -287,7 +287,6 @@ async fn generation(
     };
     halt.halt();
     let all = async { while tasks.join_next().await.is_some() {} };
-    // The tasks that never end by themselves are no reason to wait: `tend` and `idle` hear of the halt, too.
     if tokio::time::timeout(GRACE, all).await.is_err() {
         tracing::warn!("something did not come to an end in time; it is given up, and done again by the next run");
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 use super::live::{Live, Volume};
+use crate::agent::pace::Halt;
 use crate::archive::Reader;
 use crate::config::{Settings, SourceSettings};
 use crate::net::TlsMode;
@@ -32,7 +33,16 @@ struct Due {
     flight: Option<canary::Flight>,
 }
 
-pub async fn forever(live: Arc<Live>, settings: Arc<Settings>) {
+/// Ends when the configuration is no longer its own, or the agent stops.
+pub async fn until_halted(live: Arc<Live>, settings: Arc<Settings>, halt: Halt) {
+    tokio::select! {
+        biased;
+        () = halt.halted() => {}
+        () = forever(live, settings) => {}
+    }
+}
+
+async fn forever(live: Arc<Live>, settings: Arc<Settings>) {
     let (mut count_at, mut certificates_at) = (Instant::now(), Instant::now());
     let mut due = Due::default();
     loop {

@@ -337,8 +337,9 @@ pub fn system_file() -> PathBuf {
 /// Where the machine's configuration is, unless another one is named.
 #[cfg(windows)]
 pub fn system_file() -> PathBuf {
-    let data = std::env::var_os("ProgramData").unwrap_or_else(|| OsString::from(r"C:\ProgramData"));
-    PathBuf::from(data).join("gatepost").join("gatepost.toml")
+    // A service's environment may be a poor one.
+    let told = std::env::var_os("ProgramData").map(PathBuf::from).filter(|path| path.is_absolute());
+    told.unwrap_or_else(|| PathBuf::from(r"C:\ProgramData")).join("gatepost").join("gatepost.toml")
 }
 
 fn find_among(explicit: Option<&Path>, env: Option<OsString>, places: &[PathBuf]) -> Result<PathBuf, ConfigError> {

@@ -125,8 +125,8 @@ fn main(arguments: Vec<OsString>) {
         }
     };
     let manager = Manager::new(handle);
-    // The first argument is the service's name.
-    let asked = Check::ALL.iter().find(|how| arguments.iter().skip(1).any(|argument| argument == how.argument()));
+    // Among them may be the name of the service.
+    let asked = Check::ALL.iter().find(|how| arguments.iter().any(|argument| argument == how.argument()));
     if let Some(how) = asked {
         check(global, *how);
         manager.stopped(ServiceExitCode::NO_ERROR);

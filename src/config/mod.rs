@@ -28,6 +28,7 @@ pub use secret::{SecretRef, vault};
 
 use crate::agent::policies::Policies;
 use crate::agent::{Expect, Role};
+use crate::base::fsio;
 use crate::journal::DecodeOptions;
 use crate::net::TlsMode;
 use crate::net::trust::Trust;
@@ -299,7 +300,7 @@ pub fn load(path: &Path) -> Result<Settings, ConfigErrors> {
     use std::io::Read as _;
     let absolute = std::path::absolute(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(&absolute).map_err(unreadable)?;
+    let file = fsio::open(&absolute).map_err(unreadable)?;
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(wrong(

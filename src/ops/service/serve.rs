@@ -206,7 +206,7 @@ fn keep(name: &str, value: &impl Serialize) {
 }
 
 fn read<T: serde::de::DeserializeOwned>(name: &str) -> Option<T> {
-    serde_json::from_slice(&std::fs::read(notes().join(name)).ok()?).ok()
+    serde_json::from_slice(&fsio::read(&notes().join(name)).ok()?).ok()
 }
 
 pub fn forget(name: &str) {

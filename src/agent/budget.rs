@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::clock::Clock;
 use crate::base::digest::Digest;
-use crate::base::fsio::Fs;
+use crate::base::fsio::{self, Fs};
 use crate::sources::Listed;
 
 const FORMAT: u32 = 1;
@@ -81,7 +81,7 @@ impl Budgets {
 fn read(file: &Path, host: &str, login: &str) -> io::Result<Day> {
     let none =
         Day { format: FORMAT, host: host.to_owned(), login: login.to_owned(), day: Date::MIN, bytes: 0, mails: 0 };
-    match std::fs::read(file) {
+    match fsio::read(file) {
         Ok(bytes) => {
             let day: Day = serde_json::from_slice(&bytes)?;
             if day.format == FORMAT { Ok(day) } else { Err(io::ErrorKind::InvalidData.into()) }

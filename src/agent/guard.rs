@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, RwLock};
 
 use crate::archive::Seen;
-use crate::base::fsio::Fs;
+use crate::base::fsio::{self, Fs};
 
 /// Room for one note; native ids of all protocols fit, a longer one is cut and matched by its beginning.
 const SLOT: usize = 1024;
@@ -40,14 +40,14 @@ impl Guard {
     /// Reads what the last process left; the caller holds the archive's lock.
     pub fn open(archive: &Path, fs: &Fs) -> io::Result<Guard> {
         let file = archive.join("suspects.json");
-        let mut suspects: BTreeMap<String, u32> = match std::fs::read(&file) {
+        let mut suspects: BTreeMap<String, u32> = match fsio::read(&file) {
             // A damaged list costs one more crash at worst.
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error),
         };
         let path = archive.join("decoding");
-        let left = match std::fs::read(&path) {
+        let left = match fsio::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error),
@@ -68,7 +68,7 @@ impl Guard {
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let notes = options.open(&path)?;
+        let notes = fsio::patiently(|| options.open(&path))?;
         Ok(Guard { notes, suspects: Mutex::new(suspects), file, fs: fs.clone(), alone: RwLock::new(()) })
     }
 

@@ -86,7 +86,7 @@ impl Layout {
     /// Reads `archive.json`; tells a missing archive, an empty folder and a foreign one apart.
     pub fn identity(&self) -> Result<Identity> {
         let path = self.identity_file();
-        let bytes = match std::fs::read(&path) {
+        let bytes = match fsio::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.why_missing()),
             Err(error) => return Err(ArchiveError::io("read", &path, &error)),
@@ -252,7 +252,7 @@ impl Layout {
         }
         let interrupted = [prepared.root.join(MAKING), prepared.identity_file()]
             .iter()
-            .find_map(|path| serde_json::from_slice::<Identity>(&std::fs::read(path).ok()?).ok())
+            .find_map(|path| serde_json::from_slice::<Identity>(&fsio::read(path).ok()?).ok())
             .map(|identity| identity.archive);
         let nobodys = match interrupted {
             Some(archive) => Catalogue::was_never_used(&self.catalogue, archive)?,

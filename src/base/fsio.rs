@@ -227,7 +227,7 @@ impl Fs {
     }
 
     pub fn open_read_only(&self, path: &Path) -> io::Result<FsFile> {
-        Ok(FsFile { file: patiently(|| File::open(path))?, path: path.to_owned(), fs: self.clone() })
+        Ok(FsFile { file: open(path)?, path: path.to_owned(), fs: self.clone() })
     }
 
     /// Takes the read-only mark off; nothing happens when there is none.
@@ -400,6 +400,18 @@ pub fn long(path: &Path) -> PathBuf {
 }
 
 // What is not counted as an operation of the archive, with the same patience.
+
+pub fn open(path: &Path) -> io::Result<File> {
+    patiently(|| File::open(path))
+}
+
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    patiently(|| std::fs::read(path))
+}
+
+pub fn read_to_string(path: &Path) -> io::Result<String> {
+    patiently(|| std::fs::read_to_string(path))
+}
 
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     patiently(|| std::fs::rename(from, to))

@@ -435,7 +435,7 @@ fn key_from_line(line: &str, wrapped_here: bool) -> Option<Key> {
 
 /// A file of the folder, `None` when it is not there. One that everybody may read or write is refused.
 fn read_private(path: &Path, bytes_max: u64) -> Result<Option<Zeroizing<Vec<u8>>>> {
-    let file = match fsio::patiently(|| std::fs::File::open(path)) {
+    let file = match fsio::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("read", path, &error)),

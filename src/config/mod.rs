@@ -32,6 +32,7 @@ use crate::agent::disk::Reserve;
 use crate::agent::policies::Policies;
 use crate::agent::schedule::Schedule;
 use crate::agent::{Expect, Role};
+use crate::base::fsio;
 use crate::journal::DecodeOptions;
 use crate::net::TlsMode;
 use crate::net::trust::Trust;
@@ -326,7 +327,7 @@ pub fn load(path: &Path) -> Result<Settings, ConfigErrors> {
     use std::io::Read as _;
     let absolute = std::path::absolute(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(&absolute).map_err(unreadable)?;
+    let file = fsio::open(&absolute).map_err(unreadable)?;
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(wrong(
@@ -364,8 +365,9 @@ pub fn system_file() -> PathBuf {
 /// Where the machine's configuration is, unless another one is named.
 #[cfg(windows)]
 pub fn system_file() -> PathBuf {
-    let data = std::env::var_os("ProgramData").unwrap_or_else(|| OsString::from(r"C:\ProgramData"));
-    PathBuf::from(data).join("gatepost").join("gatepost.toml")
+    // A service's environment may be a poor one.
+    let told = std::env::var_os("ProgramData").map(PathBuf::from).filter(|path| path.is_absolute());
+    told.unwrap_or_else(|| PathBuf::from(r"C:\ProgramData")).join("gatepost").join("gatepost.toml")
 }
 
 fn find_among(explicit: Option<&Path>, env: Option<OsString>, places: &[PathBuf]) -> Result<PathBuf, ConfigError> {

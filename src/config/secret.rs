@@ -14,6 +14,7 @@ use super::error::ConfigError;
 use super::keys;
 use super::raw::Table;
 use crate::base::credential::{self, NoCredential};
+use crate::base::fsio;
 use crate::base::secret::Secret;
 use crate::base::vault::{self, Vault, VaultProblem};
 
@@ -177,7 +178,7 @@ fn read(path: &Path) -> Result<Secret, (String, &'static str)> {
         (format!("cannot be read: {error}"), hint)
     };
     let mut bytes = Zeroizing::new(Vec::new());
-    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let file = fsio::open(path).map_err(unreadable)?;
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(("is too long to be a password".to_owned(), "is it the right file?"));

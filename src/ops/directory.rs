@@ -18,7 +18,7 @@ use super::wiring::{self, Global, Running};
 use crate::agent::alarms::{Kind, Notice};
 use crate::agent::route;
 use crate::archive::{Catalogue, Core, PersonRecord};
-use crate::base::fsio::Fs;
+use crate::base::fsio::{self, Fs};
 use crate::config::{LdapSettings, Settings};
 use crate::people::directory::{Archived, Difference, Refused, Remembered, Renewed, Roster, Tenure, Terms};
 use crate::people::{People, PersonId, UNASSIGNED, ldap};
@@ -168,7 +168,7 @@ pub fn kept(settings: &Settings) -> Result<Option<Roster>, Failure> {
         ),
         refused: false,
     };
-    let opened = match std::fs::File::open(&path) {
+    let opened = match fsio::open(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(|error| unusable(error.to_string()))?,
     };

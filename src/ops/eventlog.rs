@@ -79,7 +79,7 @@ mod windows {
         /// Only if this process is the one that the service manager started.
         pub fn of_the_service() -> Option<EventLog> {
             let arguments: Vec<_> = std::env::args_os().collect();
-            let is_service = arguments.ends_with(&crate::ops::service::SERVED_AS.map(Into::into));
+            let is_service = arguments.windows(2).any(|pair| pair == crate::ops::service::SERVED_AS);
             // The crate writes through `log` only, and takes it for itself. What libraries say there at `warn` and graver
             // goes to the Event Log as well, the rest nowhere.
             (is_service && winlog2::init(SOURCE).is_ok()).then(|| {

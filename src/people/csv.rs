@@ -9,6 +9,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use crate::base::address::Address;
+use crate::base::fsio;
 use crate::people::PersonId;
 use crate::people::error::{PeopleErrors, Problem};
 
@@ -32,7 +33,7 @@ pub fn read(path: &Path) -> Result<Vec<Row>, PeopleErrors> {
         whole(format!("cannot be read: {error}"), "`[people] csv` names it, counted from the configuration's folder")
     };
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let file = fsio::open(path).map_err(unreadable)?;
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(whole(format!("is longer than {} MiB", FILE_BYTES_MAX >> 20), "is it the right file?"));

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::base::digest::Digest;
-use crate::base::fsio::Fs;
+use crate::base::fsio::{self, Fs};
 use crate::base::secret::Secret;
 
 const FILE: &str = "logins.key";
@@ -30,7 +30,7 @@ pub(super) struct Key {
 impl Key {
     /// The archive's. One that is lost costs no more than a few comparisons: it is made anew.
     pub fn of(folder: &Path) -> Key {
-        let text = std::fs::read_to_string(folder.join(FILE)).map(Zeroizing::new);
+        let text = fsio::read_to_string(&folder.join(FILE)).map(Zeroizing::new);
         match text.ok().and_then(|text| text.trim().parse::<Digest>().ok()) {
             Some(Digest(bytes)) => Key { bytes: Zeroizing::new(bytes.to_vec()), is_new: false },
             None => Key { bytes: Zeroizing::new(random()), is_new: true },

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mark::Mark;
 use super::{LoginsError, REFUSED_MAX};
-use crate::base::fsio::Fs;
+use crate::base::fsio::{self, Fs};
 
 const FILE: &str = "logins.json";
 /// A damaged one is put there.
@@ -58,7 +58,7 @@ impl State {
         let path = folder.join(FILE);
         let failed = |said: String| LoginsError { path: path.clone(), said };
         let mut text = Vec::new();
-        match std::fs::File::open(&path) {
+        match fsio::open(&path) {
             Ok(file) => {
                 _ = file.take(BYTES_MAX + 1).read_to_end(&mut text).map_err(|error| failed(error.to_string()))?
             }

@@ -14,6 +14,7 @@ use super::super::record::{Folder, Head};
 use super::Format;
 use super::output::{Exported, Summed};
 use crate::base::digest::{Digest, Hasher};
+use crate::base::fsio;
 
 pub(super) const SUMS: &str = "SHA256SUMS";
 /// Version of the manifest; another number is another meaning.
@@ -325,7 +326,7 @@ pub(super) fn read(path: &Path, with: &mut With<'_>) -> std::result::Result<Mani
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unread::Missing),
         Err(error) => return Err(no(error)),
     }
-    let source = Source { file: std::fs::File::open(path).map_err(no)?, hasher: Hasher::new(), line: 0 };
+    let source = Source { file: fsio::open(path).map_err(no)?, hasher: Hasher::new(), line: 0 };
     let mut source = BufReader::with_capacity(256 * 1024, source);
     let mut error = None;
     let mut deserializer = serde_json::Deserializer::from_reader(&mut source);

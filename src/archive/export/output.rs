@@ -194,7 +194,7 @@ pub(super) fn is_same(path: &Path, size: u64, sha256: Digest) -> Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(failed("read", path, &error)),
     }
-    let mut file = File::open(path).exported("read", path)?;
+    let mut file = fsio::open(path).exported("read", path)?;
     Ok(sum(&mut file, u64::MAX).exported("read", path)?.1 == sha256)
 }
 

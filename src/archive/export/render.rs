@@ -14,6 +14,7 @@ use super::super::redact::WithoutBcc;
 use super::output::{Exported, create, each, failed};
 use crate::base::bytes::WINDOW;
 use crate::base::digest::{Digest, Hasher};
+use crate::base::fsio;
 
 /// Up to this size a message is held.
 const IN_MEMORY: usize = 4 * 1024 * 1024;
@@ -56,7 +57,7 @@ impl Rendered {
             Body::Memory(bytes) => return bytes.chunks(WINDOW).try_for_each(with),
             Body::File(path) => path,
         };
-        let mut file = File::open(path).exported("read", path)?;
+        let mut file = fsio::open(path).exported("read", path)?;
         let mut error = None;
         let size = each(&mut file, u64::MAX, &mut |bytes| {
             with(bytes).map_err(|failed| {

@@ -312,7 +312,7 @@ impl Run<'_> {
         for Container { file, size, sha256, .. } in before {
             let path = inside(self.dir, &file);
             self.may_go_on()?;
-            let mut found = File::open(&path).exported("read", &path)?;
+            let mut found = fsio::open(&path).exported("read", &path)?;
             // An interrupted run may have added to it.
             let is_longer = self.state.containers()?.iter().any(|(own, found, _)| *own == file && !found.is_new);
             let is = sum(&mut found, size).exported("read", &path)?;
@@ -386,7 +386,7 @@ impl Run<'_> {
         let (part, whole) = paths(self.dir, &entry.file, true);
         // One that is new, and was not given its name yet.
         let path = if part.exists() { part } else { whole };
-        let mut file = match File::open(&path) {
+        let mut file = match fsio::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(failed("read", &path, &error)),
@@ -653,7 +653,7 @@ impl Run<'_> {
                     if found.is_new && part.exists() {
                         fsio::rename(&part, &path).exported("write", &path)?;
                     }
-                    let mut open = File::open(&path).exported("read", &path)?;
+                    let mut open = fsio::open(&path).exported("read", &path)?;
                     sum(&mut open, u64::MAX).exported("read", &path)?
                 }
             };

@@ -23,6 +23,7 @@ use super::render::CrlfHasher;
 use super::state::WORK;
 use super::{Format, Phase, Watch, files};
 use crate::base::digest::{Digest, Hasher};
+use crate::base::fsio;
 
 /// More differences than these are counted only.
 const TOLD_MAX: usize = 10_000;
@@ -553,7 +554,7 @@ impl Check<'_> {
                 }
             }
         }
-        match File::open(&path) {
+        match fsio::open(&path) {
             Ok(open) => Ok(Some(open)),
             Err(error) => {
                 self.differ(Found::Missing, file, format!("cannot be read: {error}"));

@@ -99,7 +99,7 @@ impl Volumes {
         each_member(state, &file, &mut |entry| put_sum(&mut zip, &path, &entry.file, entry.sha256_exported))?;
         put_sum(&mut zip, &path, &name, sha256)?;
         zip.start_file(&name, options(about.time, size)).map_err(|error| zipped(&path, error))?;
-        let mut manifest = File::open(&temporary).exported("read", &temporary)?;
+        let mut manifest = fsio::open(&temporary).exported("read", &temporary)?;
         std::io::copy(&mut manifest, &mut zip).exported("write", &path)?;
         drop(manifest);
         let out = zip.finish().map_err(|error| zipped(&path, error))?;

@@ -483,7 +483,7 @@ struct Note {
 impl Careful {
     pub(super) fn begin(layout: &Layout) -> Result<Careful> {
         let path = state::folder(layout).join("unfinished.json");
-        let found: Option<Note> = std::fs::read(&path).ok().and_then(|json| serde_json::from_slice(&json).ok());
+        let found: Option<Note> = fsio::read(&path).ok().and_then(|json| serde_json::from_slice(&json).ok());
         let is_on = found.is_some();
         let mut note = found.unwrap_or_default();
         if let Some(at) = note.at.take() {

@@ -76,7 +76,7 @@ fn mark_in(folder: &Path) -> Option<Mark> {
     struct Meta {
         payload: Option<String>,
     }
-    let meta: Meta = serde_json::from_slice(&std::fs::read(folder.join("meta.json")).ok()?).ok()?;
+    let meta: Meta = serde_json::from_slice(&fsio::read(&folder.join("meta.json")).ok()?).ok()?;
     serde_json::from_str(&meta.payload?).ok()
 }
 
@@ -131,10 +131,8 @@ const CHECKED: &str = "checked.json";
 /// Every file of the index is there and has its checksum.
 fn check(index: &Index, folder: &Path) -> std::result::Result<(), String> {
     use SegmentComponent::{Delete, FastFields, FieldNorms, Positions, Postings, Store, Terms};
-    let known: BTreeMap<String, (u64, u128)> = std::fs::read(folder.join(CHECKED))
-        .ok()
-        .and_then(|json| serde_json::from_slice(&json).ok())
-        .unwrap_or_default();
+    let known: BTreeMap<String, (u64, u128)> =
+        fsio::read(&folder.join(CHECKED)).ok().and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
     let mut found = BTreeMap::new();
     for segment in index.searchable_segment_metas().map_err(|error| error.to_string())? {
         let mut parts = vec![Postings, Positions, Terms, FastFields, FieldNorms, Store];
@@ -198,7 +196,7 @@ pub fn write_privately(path: &Path, bytes: &[u8]) -> io::Result<()> {
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    io::Write::write_all(&mut options.open(path)?, bytes)
+    io::Write::write_all(&mut fsio::patiently(|| options.open(path))?, bytes)
 }
 
 /// Held by the one who writes the index, until dropped.
@@ -214,7 +212,7 @@ impl Lock {
         options.write(true).create(true).truncate(false);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path).tried("open", &path)?;
+        let file = fsio::patiently(|| options.open(&path)).tried("open", &path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Lock { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),

@@ -137,7 +137,7 @@ impl Kept {
     /// `None` when nothing is there, or what is there was kept under other secrets.
     pub fn read(&self) -> io::Result<Option<Granted>> {
         use std::io::Read as _;
-        let file = match fsio::patiently(|| File::open(&self.file)) {
+        let file = match fsio::open(&self.file) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),

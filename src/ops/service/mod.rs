@@ -47,7 +47,11 @@ pub enum Command {
     /// What the service manager starts
     #[cfg(windows)]
     #[command(hide = true)]
-    Run,
+    Run {
+        /// The folder of what it tells `gatepost service`; the environment of a service may be a poor one
+        #[arg(long, value_name = "DIR")]
+        notes: Option<std::path::PathBuf>,
+    },
     /// What the installer cannot do by itself: access lists, recovery actions, the Event Log's source
     #[cfg(windows)]
     #[command(hide = true)]

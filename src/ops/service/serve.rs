@@ -4,7 +4,7 @@
 //! a file, so that `gatepost service start` can tell it.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::ops::host::Host;
 use crate::ops::run;
 use crate::ops::wiring::Global;
 
-/// The end of the command line that is registered with the service manager; what stands before are options.
+/// In the command line that is registered with the service manager; options stand before and after.
 pub const ARGUMENTS: [&str; 2] = ["service", "run"];
 /// Why the service ended last.
 pub const FAILED: &str = "service-failure.json";
@@ -78,11 +78,17 @@ struct Failed {
 
 /// The entry point gets nothing from who calls it.
 static GLOBAL: OnceLock<Global> = OnceLock::new();
+/// Where notes are left, when that was told.
+static NOTES: OnceLock<PathBuf> = OnceLock::new();
 
 define_windows_service!(entry, main);
 
-pub fn serve(global: &Global) -> Result<Exit, Failure> {
+pub fn serve(global: &Global, notes: Option<&Path>) -> Result<Exit, Failure> {
+    // Once in a process.
     let _ = GLOBAL.set(global.clone());
+    if let Some(notes) = notes {
+        let _ = NOTES.set(notes.to_owned());
+    }
     service_dispatcher::start(NAME, entry).map(|()| Exit::Ok).map_err(|error| match error {
         windows_service::Error::Winapi(error) if error.raw_os_error() == Some(NOT_BY_THE_SERVICE_MANAGER) => {
             Failure::usage("this is what the service manager starts")
@@ -125,8 +131,8 @@ fn main(arguments: Vec<OsString>) {
         }
     };
     let manager = Manager::new(handle);
-    // The first argument is the service's name.
-    let asked = Check::ALL.iter().find(|how| arguments.iter().skip(1).any(|argument| argument == how.argument()));
+    // Among them may be the name of the service.
+    let asked = Check::ALL.iter().find(|how| arguments.iter().any(|argument| argument == how.argument()));
     if let Some(how) = asked {
         check(global, *how);
         manager.stopped(ServiceExitCode::NO_ERROR);
@@ -185,26 +191,27 @@ fn check(global: &Global, how: Check) {
     keep(CHECKED, &checked);
 }
 
-fn note_file(name: &str) -> PathBuf {
-    home().join("logs").join(name)
+/// The folder of notes.
+pub fn notes() -> PathBuf {
+    NOTES.get().cloned().unwrap_or_else(|| home().join("logs"))
 }
 
 fn keep(name: &str, value: &impl Serialize) {
     let kept = serde_json::to_vec(value)
         .map_err(std::io::Error::from)
-        .and_then(|bytes| Fs::real().write_durably(&note_file(name), &bytes));
+        .and_then(|bytes| Fs::real().write_durably(&notes().join(name), &bytes));
     if let Err(error) = kept {
-        tracing::warn!(%error, name, "a note for `gatepost service` cannot be written");
+        tracing::warn!(%error, file = %notes().join(name).display(), "a note for `gatepost service` cannot be written");
     }
 }
 
 fn read<T: serde::de::DeserializeOwned>(name: &str) -> Option<T> {
-    serde_json::from_slice(&std::fs::read(note_file(name)).ok()?).ok()
+    serde_json::from_slice(&fsio::read(&notes().join(name)).ok()?).ok()
 }
 
 pub fn forget(name: &str) {
     // It need not be there.
-    let _ = fsio::remove_file(&note_file(name));
+    let _ = fsio::remove_file(&notes().join(name));
 }
 
 pub fn checked() -> Option<Checked> {

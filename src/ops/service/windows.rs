@@ -52,7 +52,7 @@ pub fn service(global: &Global, command: &Command) -> Result<Exit, Failure> {
         Command::Start => start(),
         Command::Stop => stop(),
         Command::Check { json } => check(*json),
-        Command::Run => serve::serve(global),
+        Command::Run { notes } => serve::serve(global, notes.as_deref()),
         Command::Prepare { resume } => prepare(*resume),
     }
 }
@@ -133,6 +133,7 @@ fn info(executable: PathBuf, global: &Global) -> ServiceInfo {
         }
     }
     arguments.extend(serve::ARGUMENTS.map(OsString::from));
+    arguments.extend(["--notes".into(), serve::notes().into()]);
     ServiceInfo {
         name: NAME.into(),
         display_name: DISPLAY_NAME.into(),
@@ -184,7 +185,7 @@ fn own_folder(configuration: &Path) -> Vec<String> {
     let fs = Fs::real();
     let home = home();
     let mut warnings = Vec::new();
-    for folder in [home.clone(), home.join("logs")] {
+    for folder in [home.clone(), serve::notes()] {
         if let Err(error) = fs.create_dir_all(&folder) {
             warnings.push(format!("{} cannot be made: {error}", folder.display()));
         }

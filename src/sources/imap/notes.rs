@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Digest;
-use crate::base::fsio::Fs;
+use crate::base::fsio::{self, Fs};
 use crate::sources::Listed;
 
 const FORMAT: u32 = 1;
@@ -65,7 +65,7 @@ impl Notes {
             validity,
             mails: BTreeMap::new(),
         };
-        match std::fs::read(&file) {
+        match fsio::read(&file) {
             Ok(bytes) => {
                 let written: Written = serde_json::from_slice(&bytes)?;
                 if written.format != FORMAT {

@@ -114,7 +114,7 @@ pub async fn merged(
         if count == 0 {
             break;
         }
-        moved += u64::from(count);
+        moved += count;
     }
     let mut done = Done::new(Exit::Ok, json!({ "from": from.person, "into": into.person, "filings": moved }));
     let filings = output::plural(moved, "filing", "filings");

@@ -182,7 +182,7 @@ async fn live_on(
             Ended::Stop | Ended::Reload(_) => {
                 // Alarms that were told just now should be heard; what is not taken waits for the next start.
                 let alarms = live.settings().alarms.clone();
-                let _ = tokio::time::timeout(LAST_WORDS, live.queue.work(&Targets(&alarms))).await;
+                let _ = tokio::time::timeout(LAST_WORDS, live.queue.settle(&Targets(&alarms))).await;
                 return finished.map(|()| Exit::Ok);
             }
         }

@@ -365,7 +365,7 @@ async fn of_ten_profiles_three_hang_and_seven_keep_their_schedule() {
     }
     let snapshot = world.snapshot().await;
     for one in &snapshot.profiles {
-        let hangs = one.name < "p3".to_owned();
+        let hangs = one.name.as_str() < "p3";
         assert_eq!(one.is_running, hangs, "{one:?}");
         // The first at the beginning, then one every five minutes.
         let expected = if hangs { 0 } else { 12 };

@@ -216,7 +216,8 @@ fn uninstall() -> Result<Exit, Failure> {
         Err(failure) => return Err(failure),
     };
     stop_and_wait(&service)?;
-    match service.delete() {
+    // Of the service manager; nothing of a gateway.
+    match windows_service::service::Service::delete(&service) {
         Err(error) if code(&error) != Some(MARKED_FOR_DELETE) => {
             return Err(failed("cannot uninstall the service", &error));
         }

@@ -122,6 +122,18 @@ impl Queue {
         }
     }
 
+    /// Ends when nothing is on its way any more, and nothing waits that a target might take.
+    pub async fn settle(&self, to: &impl Deliver) {
+        loop {
+            self.work(to).await;
+            let is_settled = |line: &Line| !line.is_sending && (line.waiting.is_empty() || line.failures > 0);
+            if self.lines().values().all(is_settled) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// One round: every target whose time it is gets what waits for it, until it fails. When there is more to do.
     pub async fn work(&self, to: &impl Deliver) -> Option<Timestamp> {
         futures_util::future::join_all(Target::ALL.map(|target| self.serve(target, to))).await;
@@ -141,7 +153,7 @@ impl Queue {
     fn begin(&self, target: Target) -> Option<Message> {
         let now = self.clock.now();
         let mut lines = self.lines();
-        let line = lines.get_mut(&target)?;
+        let line = lines.get_mut(&target).filter(|line| !line.is_sending)?;
         // A clock that was set back must not make it wait for longer than it would.
         let is_due = line.next.is_none_or(|next| next <= now || next.duration_since(now) > WAIT_MAX);
         let first = line.waiting.front().filter(|_| is_due)?.clone();

@@ -337,7 +337,7 @@ impl FsFile {
 }
 
 /// What a virus scanner, a backup or an indexer holds on Windows is held for moments: an attempt that fails for that is made
-/// again, for [`PATIENCE`] altogether. Only for what has either happened or not: never for a write or a sync. Elsewhere
+/// again, for a few seconds altogether. Only for what has either happened or not: never for a write or a sync. Elsewhere
 /// nobody can hold a file, and the first answer is the answer.
 pub fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     #[cfg(windows)]

@@ -5,7 +5,7 @@
 //! anonymous ones included. A list of our own needs a raw pointer, and this crate has no unsafe code. Reading alone is
 //! harmless as long as two things hold, and they must:
 //! - the agent says nothing before it was asked, and who may only read cannot ask;
-//! - who connects and does not ask is sent away soon ([`ASKS_WITHIN`] is for whoever serves the connection).
+//! - who connects and does not ask is sent away soon (whoever serves the connection sees to it).
 //!
 //! To make another instance of the pipe takes the right to write, so that nobody else can take a caller's place; the first
 //! instance must be ours, or somebody was there before. Callers lend their identity for looking only, so that a false
@@ -25,8 +25,6 @@ use crate::base::digest::Digest;
 
 /// What is recorded about who called.
 pub const CALLER: &str = "an administrator of this machine, or the agent's own account";
-/// Whoever serves a connection ends it when nothing was asked within this.
-pub const ASKS_WITHIN: Duration = Duration::from_secs(10);
 /// A server between two connections has no free instance for a moment.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 const PIPE_BUSY: i32 = 231;

@@ -34,8 +34,9 @@ pub fn listen(settings: &Settings) -> Result<Listener, Failure> {
         let error = pipe::serve(&name, |caller| {
             // Who finds no room is sent away, and may come again.
             let _ = sender.try_send(caller);
-        });
-        tracing::warn!(error = %error.await, "no commands are taken");
+        })
+        .await;
+        tracing::warn!(%error, "no commands are taken");
     });
     Ok(Listener { callers: Mutex::new(callers), serving })
 }

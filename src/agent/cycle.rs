@@ -15,6 +15,7 @@ use super::alarms::{Kind, Notice};
 use super::budget::Budget;
 use super::decoders::Work;
 use super::delete::delete;
+use super::disk::Room;
 use super::findings::Findings;
 use super::pace::{Held, Pace};
 use super::report::{ProfileReport, ReportedError};
@@ -125,7 +126,9 @@ pub async fn run<S: Source>(
     }
     if held == Some(Held::Disk) {
         report.finish();
-        report.alarms.push(Notice::new(Kind::Disk, short_of_room(agent, report.pending)));
+        report
+            .alarms
+            .push(Notice::new(Kind::Disk, agent.room().unwrap_or(Room { free: 0, reserve: 0 }).told(report.pending)));
     }
     if let Some(error) = &failure {
         report.error = Some(ReportedError { what: error.to_string(), hint: error.hint().map(str::to_owned) });
@@ -639,18 +642,6 @@ async fn take(
 
 fn plural(items: u64) -> String {
     if items == 1 { "1 item".to_owned() } else { format!("{items} items") }
-}
-
-/// What is said when collecting pauses for want of room.
-fn short_of_room(agent: &Agent, waiting: u64) -> String {
-    let room = agent.room().unwrap_or(super::disk::Room { free: 0, reserve: 0 });
-    let size = |bytes: u64| bytesize::ByteSize(bytes).display().iec().to_string();
-    format!(
-        "{} free, reserve {} (`reserve`). Collecting paused; {} on the gateway. Nothing was lost",
-        size(room.free),
-        size(room.reserve),
-        if waiting == 1 { "1 item waits".to_owned() } else { format!("{waiting} items wait") }
-    )
 }
 
 fn before(now: Timestamp, wait: std::time::Duration) -> Timestamp {

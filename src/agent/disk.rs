@@ -33,6 +33,14 @@ impl Room {
         Ok(Room { free, reserve })
     }
 
+    /// What is said when collecting pauses because of it; so many items are known to wait.
+    pub fn told(self, waiting: u64) -> String {
+        let size = |bytes: u64| bytesize::ByteSize(bytes).display().iec().to_string();
+        let (free, reserve) = (size(self.free), size(self.reserve));
+        let items = if waiting == 1 { "1 item waits".to_owned() } else { format!("{waiting} items wait") };
+        format!("{free} free, reserve {reserve}. Collecting paused; {items} on the gateway. Nothing was lost.")
+    }
+
     pub fn is_short(self) -> bool {
         self.free < self.reserve
     }

@@ -111,6 +111,8 @@ pub struct Health {
     backlogs: Vec<u64>,
     /// Of the gateway, as far as it was seen.
     pub certificate_until: Option<Timestamp>,
+    /// What gatepost proves itself by, where it ends.
+    pub proof_ends: Option<(&'static str, Timestamp)>,
     /// Since when somebody looks; nothing is late before that.
     watched_since: Timestamp,
     /// Since when nothing kept gatepost from hearing of new items.
@@ -155,6 +157,7 @@ impl Health {
             pending_since: None,
             backlogs: Vec::new(),
             certificate_until: None,
+            proof_ends: None,
             watched_since: now,
             heard_since: now,
             totals: Totals::default(),
@@ -331,7 +334,17 @@ impl Health {
                     .hint("a shorter `every`, more bandwidth, or look at what holds it up: gatepost status"),
             );
         }
-        conditions.extend(self.certificate(thresholds, name, now));
+        if let Some(until) = self.certificate_until {
+            let hint = format!("renew it on the server in time; gatepost check --profile {name}");
+            let of_gateway = Ending { kind: Kind::Certificate, what: "the certificate of the gateway", until, hint };
+            conditions.extend(of_gateway.condition(thresholds, now));
+        }
+        if let Some((what, until)) = self.proof_ends {
+            let hint = format!(
+                "make a new one, put it into the configuration, gatepost reload; gatepost check --profile {name}"
+            );
+            conditions.extend(Ending { kind: Kind::ClientSecret, what, until, hint }.condition(thresholds, now));
+        }
         if self.open.quarantined > 0 {
             let text = format!(
                 "{} in quarantine: archived, but not decoded; they need a person",
@@ -349,26 +362,6 @@ impl Health {
             conditions.push(condition.hint("gatepost quarantine list"));
         }
         conditions
-    }
-
-    fn certificate(&self, thresholds: &Thresholds, name: &str, now: Timestamp) -> Option<Condition> {
-        let until = self.certificate_until?;
-        let left = until.duration_since(now);
-        if !left.is_negative() && left.unsigned_abs() > thresholds.certificate {
-            return None;
-        }
-        let (severity, text) = match left.is_negative() {
-            true => (Severity::Critical, format!("the certificate of the gateway ended {}", day_and_time(until, now))),
-            false => {
-                let in_days = spell(left.unsigned_abs());
-                (
-                    Severity::Warning,
-                    format!("the certificate of the gateway ends in {in_days}, {}", day_and_time(until, now)),
-                )
-            }
-        };
-        let condition = Condition::new(Kind::Certificate, severity, text);
-        Some(condition.hint(format!("renew it on the server in time; gatepost check --profile {name}")))
     }
 
     fn no_success(&self, terms: &Terms, thresholds: &Thresholds, now: Timestamp) -> Option<Condition> {
@@ -427,6 +420,30 @@ fn day_and_time(at: Timestamp, now: Timestamp) -> String {
         1 => format!("{time} tomorrow"),
         -1 => format!("{time} yesterday"),
         _ => format!("{time} on {}", at.date()),
+    }
+}
+
+/// Something that ends on a day that is known.
+struct Ending {
+    kind: Kind,
+    what: &'static str,
+    until: Timestamp,
+    hint: String,
+}
+
+impl Ending {
+    fn condition(self, thresholds: &Thresholds, now: Timestamp) -> Option<Condition> {
+        let Ending { kind, what, until, hint } = self;
+        let left = until.duration_since(now);
+        if !left.is_negative() && left.unsigned_abs() > thresholds.certificate {
+            return None;
+        }
+        let at = day_and_time(until, now);
+        let (severity, text) = match left.is_negative() {
+            true => (Severity::Critical, format!("{what} ended {at}")),
+            false => (Severity::Warning, format!("{what} ends in {}, {at}", spell(left.unsigned_abs()))),
+        };
+        Some(Condition::new(kind, severity, text).hint(hint))
     }
 }
 
@@ -564,5 +581,22 @@ mod tests {
         health.finished(&waiting, at(6));
         assert_eq!((told(&health, at(7)).len(), health.failures), (1, 1));
         assert_eq!(health.last_run, Some(at(1)));
+    }
+
+    #[test]
+    fn what_ends_soon_is_told_in_time() {
+        const DAY: i64 = 24 * 60;
+        let mut health = Health::new(at(0));
+        health.finished(&good(1), at(0));
+        health.certificate_until = Some(at(22 * DAY));
+        health.proof_ends = Some(("the client secret", at(22 * DAY)));
+        assert_eq!(told(&health, at(0)), [""; 0]);
+        health.finished(&good(1), at(2 * DAY));
+        let said = told(&health, at(2 * DAY));
+        assert!(said[0].starts_with("Warning certificate: the certificate of the gateway ends in 20 d"), "{said:?}");
+        assert!(said[1].starts_with("Warning client-secret: the client secret ends in 20 d"), "{said:?}");
+        health.proof_ends = Some(("the client certificate", at(DAY)));
+        let said = told(&health, at(2 * DAY));
+        assert!(said[1].starts_with("Critical client-secret: the client certificate ended "), "{said:?}");
     }
 }

@@ -238,7 +238,9 @@ impl Fs {
         }
         #[cfg(unix)]
         std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
+        // There it opens the file to nobody new.
         #[cfg(windows)]
+        #[allow(clippy::permissions_set_readonly_false)]
         permissions.set_readonly(false);
         patiently(|| std::fs::set_permissions(path, permissions.clone()))
     }

@@ -223,6 +223,7 @@ const OAUTH2: &[&str] = &[
     "grant",
     "client_id",
     "client_secret",
+    "client_secret_expires",
     "client_auth",
     "certificate",
     "key",

@@ -28,6 +28,8 @@ pub use oauth2::OAuth2Settings;
 pub use secret::{SecretRef, vault};
 pub use watch::{AlarmSettings, CanarySettings, LogSettings, MetricsSettings};
 
+use jiff::Timestamp;
+
 use crate::agent::disk::Reserve;
 use crate::agent::policies::Policies;
 use crate::agent::schedule::Schedule;
@@ -35,7 +37,7 @@ use crate::agent::{Expect, Role};
 use crate::base::fsio;
 use crate::journal::DecodeOptions;
 use crate::net::TlsMode;
-use crate::net::trust::Trust;
+use crate::net::trust::{ClientIdentity, Trust};
 use crate::people::PeopleOptions;
 use crate::people::ldap::LdapOptions;
 use crate::sources::SourceOptions;
@@ -208,6 +210,22 @@ impl ProfileSettings {
     /// Whether a second connection waits for news.
     pub fn idles(&self) -> bool {
         matches!(&self.source, SourceSettings::Imap(imap) if imap.idle)
+    }
+
+    /// What gatepost proves itself by at the gateway and when that ends, where it can be known.
+    pub fn proof_ends(&self) -> Option<(&'static str, Timestamp)> {
+        let (login, trust) = match &self.source {
+            SourceSettings::Imap(imap) => (&imap.login, &imap.trust),
+            SourceSettings::Pop3(pop3) => (&pop3.login, &pop3.trust),
+            SourceSettings::Ews(ews) => (&ews.login, &ews.trust),
+        };
+        let of_login = match login {
+            LoginSettings::OAuth2(oauth2) => oauth2.ends(),
+            LoginSettings::Password(_) | LoginSettings::Certificate | LoginSettings::Process => None,
+        };
+        let of_connection = trust.identity.as_ref().and_then(ClientIdentity::not_after);
+        let of_connection = of_connection.map(|until| ("the client certificate", until));
+        [of_login, of_connection].into_iter().flatten().min_by_key(|(_, until)| *until)
     }
 
     /// What the source needs, the password included; call it once per session, not once per process,

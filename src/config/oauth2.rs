@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use toml::de::DeValue;
 use zeroize::Zeroizing;
 
@@ -56,7 +59,7 @@ pub(super) enum GrantSettings {
 
 #[derive(Clone, Debug)]
 pub(super) enum ProofSettings {
-    Secret { secret: SecretRef, in_header: bool },
+    Secret { secret: SecretRef, in_header: bool, expires: Option<Timestamp> },
     Certificate { certificate: PathBuf, key: PathBuf, algorithm: Algorithm },
 }
 
@@ -113,10 +116,29 @@ impl OAuth2Settings {
         })
     }
 
+    /// What gatepost proves itself by and when that ends, where it can be known; a file that cannot be read is told of by
+    /// the cycles.
+    pub fn ends(&self) -> Option<(&'static str, Timestamp)> {
+        let proof = match &self.grant {
+            GrantSettings::ClientCredentials(proof) => proof,
+            GrantSettings::RefreshToken { proof, .. } | GrantSettings::DeviceCode { proof } => proof.as_ref()?,
+            GrantSettings::ServiceAccount { .. } => return None,
+        };
+        match proof {
+            ProofSettings::Secret { expires, .. } => expires.map(|until| ("the client secret", until)),
+            ProofSettings::Certificate { .. } => match self.proof(proof).ok()? {
+                ClientProof::Certificate(key) => key.not_after().map(|until| ("the client certificate", until)),
+                ClientProof::SecretInBody(_) | ClientProof::SecretInHeader(_) => None,
+            },
+        }
+    }
+
     fn proof(&self, settings: &ProofSettings) -> Result<ClientProof, ConfigError> {
         match settings {
-            ProofSettings::Secret { secret, in_header: false } => Ok(ClientProof::SecretInBody(secret.resolve()?)),
-            ProofSettings::Secret { secret, in_header: true } => Ok(ClientProof::SecretInHeader(secret.resolve()?)),
+            ProofSettings::Secret { secret, in_header, .. } => {
+                let secret = secret.resolve()?;
+                Ok(if *in_header { ClientProof::SecretInHeader(secret) } else { ClientProof::SecretInBody(secret) })
+            }
             ProofSettings::Certificate { certificate, key, algorithm } => {
                 let private = PrivateKey::parse(&self.read("key", key)?);
                 let private = private.map_err(|bad| self.unusable("key", key, bad))?;
@@ -292,6 +314,7 @@ fn grant_name(table: &Table<'_, '_>) -> Option<GrantName> {
         GrantName::ServiceAccount => &[
             "client_id",
             "client_secret",
+            "client_secret_expires",
             "client_auth",
             "certificate",
             "key",
@@ -392,6 +415,21 @@ fn device_is_impossible(table: &Table<'_, '_>, provider: Option<Provider>) {
     }
 }
 
+/// The beginning of a day in UTC, in quotes or as TOML writes dates.
+fn day(table: &Table<'_, '_>, key: &str) -> Option<Timestamp> {
+    let text = match table.value(key)? {
+        DeValue::String(text) => text.trim().to_owned(),
+        DeValue::Datetime(date) => date.to_string(),
+        _ => String::new(),
+    };
+    let day = text.parse::<Date>().ok().filter(|_| text.len() == "2027-01-31".len());
+    let begins = day.and_then(|day| day.to_zoned(TimeZone::UTC).ok());
+    if begins.is_none() {
+        table.wrong(key, "is no day", &format!("as the provider shows it: {key} = \"2027-01-31\""));
+    }
+    begins.map(|begins| begins.timestamp())
+}
+
 /// What was found of a proof.
 enum Proof {
     None,
@@ -415,8 +453,10 @@ fn proof(table: &Table<'_, '_>, folder: &Path, provider: Option<Provider>) -> Pr
     let in_header = table.choice("client_auth", &[("body", false), ("basic", true)]);
     let algorithm = table.choice("signature", &[("ps256", Algorithm::Ps256), ("rs256", Algorithm::Rs256)]);
     let (has_secret, has_certificate) = (table.has("client_secret"), table.has("certificate"));
+    let expires = day(table, "client_secret_expires");
     for (key, of, is_alone) in [
         ("client_auth", "client_secret", !has_secret),
+        ("client_secret_expires", "client_secret", !has_secret),
         ("key", "certificate", !has_certificate),
         ("signature", "certificate", !has_certificate),
     ] {
@@ -433,7 +473,9 @@ fn proof(table: &Table<'_, '_>, folder: &Path, provider: Option<Provider>) -> Pr
             Proof::Wrong
         }
         (true, false) => match secret_ref(table, "client_secret", folder) {
-            Some(secret) => Proof::Found(ProofSettings::Secret { secret, in_header: in_header.unwrap_or(false) }),
+            Some(secret) => {
+                Proof::Found(ProofSettings::Secret { secret, in_header: in_header.unwrap_or(false), expires })
+            }
             None => Proof::Wrong,
         },
         (false, true) => {

@@ -187,3 +187,20 @@ fn debug_shows_no_secret() {
     let shown = format!("{settings:?} {:?}", settings.options().unwrap());
     assert!(!shown.contains("word"), "{shown}");
 }
+
+#[test]
+fn the_day_on_which_a_client_secret_ends() {
+    let with = |day: &str| format!("{MICROSOFT}\nclient_secret_expires = {day}");
+    for day in ["\"2027-01-31\"", "2027-01-31"] {
+        let (settings, mistakes) = read(&with(day), Protocol::Imap, Path::new(""));
+        assert_eq!(mistakes, "");
+        let ends = settings.unwrap().ends().map(|(what, until)| (what, until.to_string()));
+        assert_eq!(ends, Some(("the client secret", "2027-01-31T00:00:00Z".to_owned())));
+    }
+    for day in ["\"31.1.2027\"", "true", "\"2027-02-30\"", "\"2027-01-31T10:00:00Z\"", "2027"] {
+        let said = mistakes(&with(day));
+        assert!(said.contains("client_secret_expires") && said.contains("is no day"), "{day}: {said}");
+    }
+    let (settings, _) = read(MICROSOFT, Protocol::Imap, Path::new(""));
+    assert_eq!(settings.unwrap().ends(), None);
+}

@@ -6,8 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use native_tls::{Certificate, Identity, Protocol, TlsConnector};
 
+use super::certificate;
 use super::clean;
 use super::tls::NetError;
 use crate::base::digest::Digest;
@@ -107,6 +109,13 @@ impl Trust {
 }
 
 impl ClientIdentity {
+    /// When the certificate ends, which is the first of its file; `None` when none can be read.
+    pub fn not_after(&self) -> Option<Timestamp> {
+        let chain = authorities(&self.certificate).ok()?;
+        let shown = certificate::Certificate::of_der(&chain.first()?.to_der().ok()?)?;
+        Some(shown.not_after)
+    }
+
     fn load(&self) -> Result<Identity, NetError> {
         let unusable = |path: &Path, said: String| NetError::Identity { path: path.to_owned(), said };
         let read = |path: &Path| std::fs::read(path).map_err(|error| unusable(path, error.to_string()));

@@ -1,5 +1,6 @@
 //! From the configuration to the parts: the archive, the agent, the people, the sources.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -118,7 +119,7 @@ fn owned_by_this_user(archive: &Path) -> Result<(), Failure> {
 }
 
 /// Calls `on` for each SIGHUP; never returns. Where there is no such signal it never calls.
-pub async fn hangups<F: Future<Output = ()>>(on: impl Fn() -> F) {
+pub async fn hangups<F: Future<Output = ()>>(on: impl Fn() -> F) -> Infallible {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

@@ -284,7 +284,7 @@ fn over_text(kind: Kind) -> &'static str {
         Kind::Unfetchable => "the gateway gave all items",
         Kind::Quota => "the gateway's mailbox has room again",
         Kind::Certificate => "the certificate was renewed",
-        Kind::ClientSecret => "the client secret was renewed",
+        Kind::ClientSecret => "what gatepost proves itself by was renewed",
         Kind::CannotDelete => "the gateway can delete",
         Kind::Unfinished => "deletions on the gateway are finished",
         Kind::Budget => "there is a daily budget left",

@@ -55,9 +55,9 @@ pub enum Kind {
     NewEpoch,
     /// The gateway's mailbox is nearly full.
     Quota,
-    /// A certificate of the gateway or of gatepost ends soon.
+    /// The gateway's certificate ends soon.
     Certificate,
-    /// A client secret ends soon.
+    /// The client secret or client certificate that gatepost proves itself by ends soon.
     ClientSecret,
     /// Reports that could not be believed.
     Untrusted,

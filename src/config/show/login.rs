@@ -87,9 +87,10 @@ fn proof(settings: Option<&ProofSettings>) -> Table {
     let out = Out::default();
     match settings {
         None => out,
-        Some(ProofSettings::Secret { secret: place, in_header }) => {
+        Some(ProofSettings::Secret { secret: place, in_header, expires }) => {
             let how = if *in_header { "basic" } else { "body" };
-            out.put("client_secret", secret(place)).put("client_auth", how)
+            let day = expires.map(|expires| expires.strftime("%Y-%m-%d").to_string());
+            out.put("client_secret", secret(place)).put("client_auth", how).put_some("client_secret_expires", day)
         }
         Some(ProofSettings::Certificate { certificate, key, algorithm }) => out
             .put("certificate", path(certificate))

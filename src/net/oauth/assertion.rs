@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::secret::Secret;
+use crate::net::certificate::Certificate;
 
 /// How long a statement about the application is good for; it is used at once.
 const ASSERTION_S: i64 = 10 * 60;
@@ -74,6 +75,7 @@ pub struct SigningKey {
     /// SHA-1 and SHA-256 of the certificate.
     thumbprints: Option<([u8; 20], Digest)>,
     algorithm: Algorithm,
+    not_after: Option<Timestamp>,
 }
 
 impl fmt::Debug for SigningKey {
@@ -92,7 +94,8 @@ impl SigningKey {
             // A certificate holds its public key in the open, and no other has this modulus.
             if der.windows(modulus.len()).any(|window| window == modulus.as_ref()) {
                 let thumbprints = Some((Sha1::digest(der.as_slice()).into(), Digest::of(&der)));
-                return Ok(SigningKey { key, thumbprints, algorithm });
+                let not_after = Certificate::of_der(&der).map(|certificate| certificate.not_after);
+                return Ok(SigningKey { key, thumbprints, algorithm, not_after });
             }
         }
         Err(match found {
@@ -102,6 +105,11 @@ impl SigningKey {
                 hint: "certificate and key must have been made together",
             },
         })
+    }
+
+    /// When the certificate ends.
+    pub fn not_after(&self) -> Option<Timestamp> {
+        self.not_after
     }
 
     /// Tells keys and certificates apart, for whoever must know whether they changed. No secret.
@@ -190,6 +198,7 @@ impl ServiceAccount {
             key: PrivateKey::parse(&Secret::new(file.private_key))?,
             thumbprints: None,
             algorithm: Algorithm::Rs256,
+            not_after: None,
         };
         let (email, key_id, token_url) = (file.client_email, file.private_key_id, file.token_uri);
         Ok(ServiceAccount { key, email, key_id, token_url })

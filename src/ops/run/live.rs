@@ -283,7 +283,10 @@ impl Live {
         let now = self.clock.now();
         let mut conditions = Vec::new();
         if let Some(damage) = &*lock(&self.damage) {
-            let text = format!("{}. Collecting and deleting stopped", damage.what.trim_end_matches('.'));
+            let text = format!(
+                "{}. Collecting and deleting stopped until the agent is started again",
+                damage.what.trim_end_matches('.')
+            );
             let hint = damage.hint.clone().unwrap_or_else(|| {
                 "restore what is damaged from a backup, then `gatepost verify`; do not rebuild".to_owned()
             });
@@ -315,14 +318,8 @@ impl Live {
 
     fn short_of_room(&self, room: Room) -> Condition {
         let waiting: u64 = lock(&self.profiles).values().map(|profile| profile.health.pending).sum();
-        let size = |bytes: u64| bytesize::ByteSize(bytes).display().iec().to_string();
-        let text = format!(
-            "{} free, reserve {}. Collecting paused; {} on the gateway. Nothing was lost.",
-            size(room.free),
-            size(room.reserve),
-            if waiting == 1 { "1 item waits".to_owned() } else { format!("{waiting} items wait") },
-        );
-        Condition::new(Kind::Disk, Severity::Critical, text).hint("make room; collecting goes on by itself")
+        Condition::new(Kind::Disk, Severity::Critical, room.told(waiting))
+            .hint("make room; collecting goes on by itself")
     }
 
     pub fn room(&self) -> std::io::Result<Room> {
@@ -476,6 +473,14 @@ impl Live {
     pub fn certificate_until(&self, name: &str, until: Option<Timestamp>) {
         if let Some(profile) = lock(&self.profiles).get_mut(name) {
             profile.health.certificate_until = until;
+        }
+        self.assess(name);
+    }
+
+    /// When what gatepost proves itself by at a gateway ends.
+    pub fn proof_ends(&self, name: &str, ends: Option<(&'static str, Timestamp)>) {
+        if let Some(profile) = lock(&self.profiles).get_mut(name) {
+            profile.health.proof_ends = ends;
         }
         self.assess(name);
     }

@@ -17,6 +17,7 @@ mod live;
 mod profile;
 mod tend;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,7 +147,7 @@ async fn live_on(
             Err(failure) => tracing::warn!(error = failure.what, hint = failure.hint, "no commands are taken"),
         }
         host.ready();
-        let ended = loop {
+        let error = loop {
             match generation(&live, &running, &settings, host, &mut orders, stop.as_mut()).await {
                 Ended::Reload(new) => {
                     settings = Arc::new(*new);
@@ -154,13 +155,14 @@ async fn live_on(
                     host.ready();
                     tracing::info!(profiles = settings.profiles.len(), "configuration applied");
                 }
-                ended => break ended,
+                Ended::Archive(error) => break Some(error),
+                Ended::Stop => {
+                    host.stopping();
+                    tracing::info!("stopping");
+                    break None;
+                }
             }
         };
-        if matches!(ended, Ended::Stop) {
-            host.stopping();
-            tracing::info!("stopping");
-        }
         control.shutdown().await;
         live.closed();
         let finished = match Arc::try_unwrap(running) {
@@ -168,8 +170,8 @@ async fn live_on(
             // Every task was waited for.
             Err(_) => Err(Failure::usage("a part of the agent did not end; the archive is closed by its next opening")),
         };
-        match ended {
-            Ended::Archive(error) => {
+        match error {
+            Some(error) => {
                 failures += 1;
                 let failure = Failure::from(error);
                 live.cannot_open(&failure);
@@ -179,7 +181,7 @@ async fn live_on(
                     () = &mut stop => return Err(failure),
                 }
             }
-            Ended::Stop | Ended::Reload(_) => {
+            None => {
                 // Alarms that were told just now should be heard; what is not taken waits for the next start.
                 let alarms = live.settings().alarms.clone();
                 let _ = tokio::time::timeout(LAST_WORDS, live.queue.settle(&Targets(&alarms))).await;
@@ -282,8 +284,8 @@ async fn generation(
         }
         error = live.archive_ended(running) => Ended::Archive(error),
         never = index => match never {},
-        () = alive => Ended::Stop,
-        () = hangup => Ended::Stop,
+        never = alive => match never {},
+        never = hangup => match never {},
     };
     halt.halt();
     let all = async { while tasks.join_next().await.is_some() {} };
@@ -295,7 +297,7 @@ async fn generation(
 }
 
 /// Tells the service manager that the agent lives, as long as the archive answers. Never returns.
-async fn be_alive(live: &Live, running: &Running, host: &dyn Host) {
+async fn be_alive(live: &Live, running: &Running, host: &dyn Host) -> Infallible {
     let every = host.alive_every().unwrap_or(Duration::from_secs(60));
     loop {
         host.status(&live.summary());

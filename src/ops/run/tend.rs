@@ -19,7 +19,7 @@ const EVERY: SignedDuration = SignedDuration::from_secs(30);
 /// Counting an archive costs more the larger it is, so that it is done for a hundredth of the time at most.
 const COUNT_EVERY_MIN: Duration = Duration::from_secs(60);
 
-/// Certificates last for weeks at least; a handshake a day shows in time when one ends.
+/// Certificates and client secrets last for weeks at least; a look a day shows in time when one ends.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 const HANDSHAKE_MAX: Duration = Duration::from_secs(20);
 
@@ -141,8 +141,11 @@ impl Due {
     }
 }
 
-/// When the certificates of the gateways end.
+/// When the certificates of the gateways end, and what gatepost itself proves itself by.
 async fn look_at_certificates(live: &Live, settings: &Settings) {
+    for profile in &settings.profiles {
+        live.proof_ends(&profile.name, tokio::task::block_in_place(|| profile.proof_ends()));
+    }
     let doors = settings.profiles.iter().filter_map(|profile| Some((profile.name.clone(), door(&profile.source)?)));
     let looks = doors.map(|(name, door)| async move { (name, reach::shown(&door).await) });
     for (name, shown) in futures_util::future::join_all(looks).await {

@@ -96,6 +96,8 @@ pub enum Kind {
     Resumed,
     /// The canary did not come through.
     Canary,
+    /// A part of the agent ended by a panic.
+    Defect,
     Other,
 }
 
@@ -133,6 +135,7 @@ impl Kind {
             Kind::Paused => "paused",
             Kind::Resumed => "resumed",
             Kind::Canary => "canary",
+            Kind::Defect => "defect",
             Kind::Other => "other",
         }
     }
@@ -171,6 +174,7 @@ impl Kind {
             | Kind::Capped
             | Kind::Paused
             | Kind::Resumed
+            | Kind::Defect
             | Kind::Other => false,
         }
     }
@@ -184,6 +188,7 @@ impl Kind {
             | Kind::RefusedLogin
             | Kind::Disk
             | Kind::Unwritable
+            | Kind::Defect
             | Kind::Damaged => Severity::Critical,
             _ => Severity::Warning,
         }

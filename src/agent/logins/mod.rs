@@ -34,6 +34,9 @@ pub const REFUSED_MAX: u32 = 3;
 const PROVEN_MAX: u32 = 10;
 /// With changing secrets, which nobody watches being refused.
 const CHANGED_MAX: u32 = 2 * REFUSED_MAX;
+/// A process of its own for each cycle would pay for a slow comparison each time; so it is made once in so long. Until then
+/// a secret that was changed counts as one that never worked, which only makes its tries fewer.
+const COMPARED_EVERY: SignedDuration = SignedDuration::from_hours(24);
 /// What a gateway asks for is not believed beyond this; a clock that was set back must not silence a profile.
 const WAIT_MAX: SignedDuration = SignedDuration::from_hours(1);
 
@@ -170,9 +173,14 @@ impl Logins {
         if is_clean && (digest.is_none() || inner.accepted.get(&id) == digest.as_ref()) {
             return Ok(());
         }
+        let now = self.clock.now();
+        let was_compared = |at: Timestamp| at <= now && now.duration_since(at) < COMPARED_EVERY;
+        if is_clean && !inner.accepted.contains_key(&id) && entry.compared.is_some_and(was_compared) {
+            return Ok(());
+        }
         let key = inner.key(&self.folder);
         let is_known = name.is(entry.accepted.as_ref(), &key);
-        if !(is_clean && is_known) {
+        if !(is_clean && is_known && digest.is_none()) {
             let accepted = match name.secret {
                 Some(_) if is_known => entry.accepted,
                 Some(secret) => {
@@ -181,7 +189,8 @@ impl Logins {
                 }
                 None => None,
             };
-            state.change(&id, |entry| *entry = Entry { accepted, ..Entry::default() });
+            let compared = accepted.is_some().then_some(now);
+            state.change(&id, |entry| *entry = Entry { accepted, compared, ..Entry::default() });
             inner.save(&self.folder, state)?;
         }
         if let Some(digest) = digest {

@@ -41,6 +41,9 @@ pub(super) struct Entry {
     /// The secret that worked last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Mark>,
+    /// When that was last compared with the secret in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<Timestamp>,
     /// The gateway wants to be left alone until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,

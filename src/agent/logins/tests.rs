@@ -183,3 +183,23 @@ fn no_secret_is_in_the_record() {
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
 }
+
+#[test]
+fn a_process_for_each_cycle_compares_slowly_once_a_day_only() {
+    let bench = Bench::new();
+    bench.accepted("right");
+    let written = || std::fs::metadata(bench.file()).unwrap().modified().unwrap();
+    let first = written();
+    bench.later(10);
+    bench.accepted("right");
+    assert_eq!(written(), first);
+    // A day later it is looked at again: another secret has worked since, and it is the one that has more tries.
+    bench.later(24 * 60);
+    bench.accepted("other");
+    assert_ne!(written(), first);
+    for _ in 0..REFUSED_MAX {
+        bench.refused("other", Asked::BySchedule);
+    }
+    assert_eq!(bench.may_try("other", Asked::BySchedule), Verdict::Try);
+    assert_ne!(bench.may_try("right", Asked::BySchedule), Verdict::Try);
+}

@@ -9,6 +9,8 @@
 //!   control     takes orders from `gatepost …`
 //! ```
 //!
+//! A part that ends by a panic ends its generation: it is told, and all parts are begun anew.
+//!
 //! Must: what is downloaded when the agent is told to stop is archived; a configuration with mistakes changes nothing; a
 //! damaged archive stops collecting and deleting, and the agent stays to say so.
 
@@ -49,7 +51,7 @@ pub use live::Live as Agent;
 const GRACE: Duration = Duration::from_secs(8);
 /// For alarms that are on their way when the agent is told to stop.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// Between two tries to open an archive whose writer ended.
+/// Between two tries to open an archive whose writer ended, or after a panic.
 const REOPEN: Backoff = Backoff { first: Duration::from_secs(5), most: Duration::from_secs(300) };
 
 pub fn run(global: &Global) -> Result<Exit, Failure> {
@@ -87,6 +89,8 @@ enum Ended {
     Reload(Box<Settings>),
     /// The archive's writer.
     Archive(ArchiveError),
+    /// One of its parts, by a defect.
+    Panic,
 }
 
 async fn live_on(
@@ -100,7 +104,7 @@ async fn live_on(
     let (commands, mut orders) = mpsc::channel(4);
     let mut settings = Arc::new(settings);
     let mut known: Option<Arc<Live>> = None;
-    let mut failures = 0u32;
+    let (mut failures, mut panics) = (0u32, 0u32);
     // What goes on while the archive is opened again: alarms go out, metrics are served.
     let mut beside = JoinSet::new();
     loop {
@@ -156,6 +160,18 @@ async fn live_on(
                     tracing::info!(profiles = settings.profiles.len(), "configuration applied");
                 }
                 Ended::Archive(error) => break Some(error),
+                Ended::Panic => {
+                    panics += 1;
+                    let text =
+                        "a part of the agent ended by a defect of gatepost; nothing was lost, all parts begin anew";
+                    let hint = "please report it, with the log's line `a part of gatepost failed unexpectedly`";
+                    live.event(None, Kind::Defect, text.to_owned(), Some(hint.to_owned()));
+                    let at = surroundings.clock.now() + REOPEN.wait(panics);
+                    tokio::select! {
+                        () = surroundings.clock.sleep_until(at) => {}
+                        () = &mut stop => break None,
+                    }
+                }
                 Ended::Stop => {
                     host.stopping();
                     tracing::info!("stopping");
@@ -284,6 +300,8 @@ async fn generation(
         }
         error = live.archive_ended(running) => Ended::Archive(error),
         never = index => match never {},
+        // Nothing else ends a part before it is halted.
+        Some(Err(_)) = tasks.join_next() => Ended::Panic,
         never = alive => match never {},
         never = hangup => match never {},
     };

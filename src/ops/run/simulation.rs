@@ -25,6 +25,8 @@ use crate::ops::watch::snapshot::Snapshot;
 use crate::ops::wiring::{self, Global};
 
 const GIB: u64 = 1024 * 1024 * 1024;
+/// In the place of free bytes: whoever asks for them next panics.
+const PANIC: u64 = u64::MAX;
 
 /// An agent under a simulated clock.
 struct World {
@@ -59,7 +61,11 @@ impl World {
         let disk = free.clone();
         let surroundings = Surroundings {
             clock: clock.clone(),
-            measure: Some(Arc::new(move || Ok(Room { free: disk.load(Ordering::SeqCst), reserve: 10 * GIB }))),
+            measure: Some(Arc::new(move || {
+                let panics = disk.compare_exchange(PANIC, 100 * GIB, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+                assert!(!panics, "as the test wishes");
+                Ok(Room { free: disk.load(Ordering::SeqCst), reserve: 10 * GIB })
+            })),
             ear: Some(ear),
         };
         let global = Global { config: Some(file.clone()), ..Global::default() };
@@ -374,4 +380,28 @@ async fn of_ten_profiles_three_hang_and_seven_keep_their_schedule() {
     assert!(gateways[3..].iter().all(|gateway| gateway.uids("INBOX").is_empty()));
     // It stops although three of them hang.
     world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_that_panics_is_told_and_all_parts_begin_anew() {
+    let gateway = Gateway::start(GatewayOptions::default()).await.unwrap();
+    let mut world = World::begin(&profile("journal", &gateway, ""), 1).await;
+    gateway.append("INBOX", mail(1), None);
+    world.free.store(PANIC, Ordering::SeqCst);
+    // All parts have ended, and the agent waits.
+    world.sleepers = 1;
+    world.clock.set(world.clock.awaited()[0]);
+    world.settle().await;
+    assert_eq!(world.news(), ["event critical archive/defect"]);
+    let text = world.texts.last().unwrap();
+    assert!(text.contains("a part of the agent ended by a defect of gatepost"), "{text}");
+    world.sleepers = 2;
+    world.clock.set(world.clock.awaited()[0]);
+    world.settle().await;
+    world.pass(10).await;
+    assert_eq!(world.news(), [""; 0]);
+    assert_eq!(world.state("journal").await, "ok");
+    assert_eq!(gateway.uids("INBOX"), [0u32; 0]);
+    let (archive, _folder) = world.end().await;
+    assert_eq!(filed(&archive), BTreeMap::from([("1@corp.example".to_owned(), 1)]));
 }

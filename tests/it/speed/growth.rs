@@ -3,7 +3,6 @@
 //! Journal reports are imported from mbox files of the same number of mails each, so that the rate of each can be compared
 //! with the first. The rate is that of the whole `gatepost import`, its start and end included.
 
-use std::io::Write as _;
 use std::os::unix::net::UnixDatagram;
 use std::process::Child;
 use std::time::{Duration, Instant};

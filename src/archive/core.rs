@@ -420,7 +420,7 @@ impl Core {
                 .chunk(&chunk.sha256)?
                 .ok_or_else(|| ArchiveError::damaged(format!("a chunk of item {item} is not in the catalogue")))?;
             // Hashed as part of the item: equal content of the whole proves each chunk's.
-            hasher.update(&self.packs.payload_to_hash(place)?);
+            hasher.update(self.packs.chunk_to_hash(place)?);
         }
         if hasher.finish() != sha256 {
             return Err(ArchiveError::damaged(format!(
@@ -542,6 +542,7 @@ impl Core {
         self.close()?;
         self.catalogue.release_memory()?;
         self.known.release_memory()?;
+        self.packs.release_memory();
         self.encoder = Encoder::new().tried("prepare to compress for", &self.layout.root)?;
         Ok(self.head)
     }

@@ -3,6 +3,11 @@
 //! Nothing that is read here is believed before its checksum was: lengths are bounded before anything is
 //! allocated.
 
+use std::cell::RefCell;
+
+use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::{CParameter, ParamSwitch};
+
 use crate::base::digest::{Digest, Hasher};
 
 /// Magic of the skippable frame that carries a record header.
@@ -20,6 +25,9 @@ pub const CHUNK_BYTES_MAX: u64 = 1024 * 1024;
 pub const META_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 const ZSTD_LEVEL: i32 = 3;
+/// For content in which nothing recurs, which is most of what people attach: the search for repetitions gives up at once,
+/// and what is left is the coding of the digits of base64.
+const ZSTD_LEVEL_CODING_ONLY: i32 = -20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -190,19 +198,39 @@ impl Head {
         Ok(payload)
     }
 
-    /// Tests the stored bytes by their checksum and gives the payload, for a caller that hashes it anyway.
-    pub fn unpack(&self, stored: &[u8]) -> Result<Vec<u8>, FrameError> {
+    fn unpack(&self, stored: &[u8]) -> Result<Vec<u8>, FrameError> {
+        let mut payload = Vec::new();
+        self.unpack_into(stored, &mut payload)?;
+        Ok(payload)
+    }
+
+    /// Tests the stored bytes by their checksum and puts the payload in the place of what `payload` held, for a caller
+    /// that hashes it anyway.
+    pub fn unpack_into(&self, stored: &[u8], payload: &mut Vec<u8>) -> Result<(), FrameError> {
         let name = self.kind.name();
         if stored.len() as u64 != self.stored_len || crc32fast::hash(stored) != self.stored_crc {
             return Err(FrameError::Checksum(name));
         }
-        let payload =
-            zstd::bulk::decompress(stored, self.raw_len as usize).map_err(|_| FrameError::Compression(name))?;
+        payload.clear();
+        payload.reserve(self.raw_len as usize);
+        let done = DECOMPRESSOR.with_borrow_mut(|kept| {
+            let decompressor = match kept {
+                Some(decompressor) => decompressor,
+                None => kept.insert(Decompressor::new()?),
+            };
+            decompressor.decompress_to_buffer(stored, payload)
+        });
+        done.map_err(|_| FrameError::Compression(name))?;
         if payload.len() as u64 != self.raw_len {
             return Err(FrameError::Payload(name));
         }
-        Ok(payload)
+        Ok(())
     }
+}
+
+thread_local! {
+    /// Its tables take longer to be set up than a small record takes to be unpacked.
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
 /// A record ready to be written: compressed and summed up, away from the writer's thread.
@@ -212,14 +240,22 @@ pub struct Framed {
 }
 
 /// Compresses records; keeps zstd's working memory between them.
-pub struct Encoder(zstd::bulk::Compressor<'static>);
+pub struct Encoder {
+    usual: Compressor<'static>,
+    coding_only: Compressor<'static>,
+}
 
 impl Encoder {
     pub fn new() -> std::io::Result<Encoder> {
-        let mut compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
-        compressor.include_checksum(false)?;
-        compressor.include_contentsize(true)?;
-        Ok(Encoder(compressor))
+        let compressor = |level| -> std::io::Result<Compressor<'static>> {
+            let mut compressor = Compressor::new(level)?;
+            compressor.include_checksum(false)?;
+            compressor.include_contentsize(true)?;
+            Ok(compressor)
+        };
+        let (usual, mut coding_only) = (compressor(ZSTD_LEVEL)?, compressor(ZSTD_LEVEL_CODING_ONLY)?);
+        coding_only.set_parameter(CParameter::LiteralCompressionMode(ParamSwitch::Enable))?;
+        Ok(Encoder { usual, coding_only })
     }
 
     pub fn frame(&mut self, kind: Kind, payload: &[u8]) -> std::io::Result<Framed> {
@@ -229,7 +265,8 @@ impl Encoder {
 
     /// The same, when the digest is known already.
     pub fn frame_of(&mut self, kind: Kind, payload: &[u8], digest: Digest) -> std::io::Result<Framed> {
-        let stored = self.0.compress(payload)?;
+        let compressor = if recurs(payload) { &mut self.usual } else { &mut self.coding_only };
+        let stored = compressor.compress(payload)?;
         let head = Head {
             kind,
             raw_len: payload.len() as u64,
@@ -239,6 +276,34 @@ impl Encoder {
         };
         Ok(Framed { head, stored })
     }
+}
+
+/// Whether anything is likely to recur in it, judged by samples: sequences of five bytes that a small table has seen
+/// already. A wrong guess costs time or room, nothing else.
+fn recurs(payload: &[u8]) -> bool {
+    const SAMPLES: usize = 4;
+    const SAMPLE: usize = 2048;
+    const SLOTS: usize = 1 << 12;
+    /// In base64 of random bytes it is one in about 10^5.
+    const SEEN_MIN: u32 = 24;
+    if payload.len() < 2 * SAMPLES * SAMPLE {
+        return true;
+    }
+    let mut slots = [0u64; SLOTS];
+    let mut seen = 0;
+    let step = (payload.len() - SAMPLE) / (SAMPLES - 1);
+    for sample in 0..SAMPLES {
+        let from = sample * step;
+        for window in payload[from..from + SAMPLE].windows(8) {
+            let mut eight = [0u8; 8];
+            eight.copy_from_slice(window);
+            let five = u64::from_le_bytes(eight) << 24;
+            let slot = (five.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - 12)) as usize;
+            seen += u32::from(slots[slot] == five);
+            slots[slot] = five;
+        }
+    }
+    seen >= SEEN_MIN
 }
 
 /// `FORMAT.md` §3.
@@ -319,6 +384,29 @@ mod tests {
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(check(&damaged).is_err(), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn what_does_not_recur_is_still_coded_and_what_recurs_is_found() {
+        use base64::Engine as _;
+        let mut random = crate::demo::random::Random::new(5);
+        let lines = |bytes: &[u8]| -> Vec<u8> {
+            let text = base64::engine::general_purpose::STANDARD.encode(bytes);
+            text.as_bytes().chunks(76).flat_map(|line| [line, b"\r\n"].concat()).collect()
+        };
+        let packed = lines(&random.bytes(60_000));
+        let text: Vec<u8> = (0..2000).flat_map(|n| format!("{n} invoices of the company\r\n").into_bytes()).collect();
+        assert!(!recurs(&packed) && recurs(&text) && recurs(&lines(&text)) && recurs(&packed[..1000]));
+        let mut encoder = Encoder::new().unwrap();
+        for payload in [packed, text.clone(), lines(&text), random.bytes(50_000), vec![0; 100_000]] {
+            let framed = encoder.frame(Kind::Chunk, &payload).unwrap();
+            assert_eq!(framed.head.open(&framed.stored).unwrap(), payload);
+        }
+        let share = |payload: &[u8], encoder: &mut Encoder| {
+            encoder.frame(Kind::Chunk, payload).unwrap().stored.len() as f64 / payload.len() as f64
+        };
+        // Six of eight bits, and the line breaks.
+        assert!(share(&lines(&random.bytes(60_000)), &mut encoder) < 0.79);
     }
 
     #[test]

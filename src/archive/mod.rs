@@ -68,3 +68,25 @@ pub use self::status::{Attention, Decoding, Event, Gateway, Totals, Unsettled, V
 pub use self::verify::{Damage, VerifyOptions, VerifyReport, verify};
 pub use self::walk::TornTail;
 pub use self::writer::{Handle, Writer};
+
+/// Any bytes as each of the things that a pack is made of, for fuzzing: nothing may panic, and what is taken for a record is
+/// what its header says.
+#[doc(hidden)]
+pub fn read_any(bytes: &[u8]) {
+    let Some((kind, payload)) = bytes.split_first() else { return };
+    if let Some(kind) = frame::Kind::from_byte(*kind) {
+        let _ = record::Record::from_payload(kind, payload);
+    }
+    if let Some(entries) = frame::decode_index(bytes) {
+        assert_eq!(frame::decode_index(&bytes[..bytes.len() - 1]), None);
+        assert!(entries.len() <= bytes.len() / 41);
+    }
+    let Some((head, rest)) = bytes.split_at_checked(frame::HEAD_LEN) else { return };
+    let Ok(head) = frame::Head::decode(head) else { return };
+    // What a header promises is allocated, and a fuzzer has little memory.
+    let Some(stored) = rest.get(..head.stored_len as usize).filter(|_| head.raw_len < 1 << 24) else { return };
+    if let Ok(payload) = head.open(stored) {
+        assert_eq!((payload.len() as u64, crate::base::digest::Digest::of(&payload)), (head.raw_len, head.payload));
+        let _ = record::Record::from_payload(head.kind, &payload);
+    }
+}

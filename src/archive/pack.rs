@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use super::catalogue::Place;
 use super::error::{ArchiveError, Result, Tried as _};
-use super::frame::{FrameError, HEAD_LEN, HEAD_MAGIC, Head, INDEX_MAGIC, Kind};
+use super::frame::{CHUNK_BYTES_MAX, FrameError, HEAD_LEN, HEAD_MAGIC, Head, INDEX_MAGIC, Kind};
 use super::layout::Layout;
 use super::record::Record;
 use crate::base::digest::Hasher;
@@ -16,13 +16,16 @@ use crate::base::fsio::{Fs, FsFile};
 pub struct Packs {
     layout: Layout,
     open: VecDeque<(u64, FsFile)>,
+    /// Used again and again while items are proved.
+    stored: Vec<u8>,
+    payload: Vec<u8>,
 }
 
 const OPEN_MAX: usize = 16;
 
 impl Packs {
     pub fn new(layout: Layout) -> Packs {
-        Packs { layout, open: VecDeque::new() }
+        Packs { layout, open: VecDeque::new(), stored: Vec::new(), payload: Vec::new() }
     }
 
     pub fn file(&mut self, pack: u64) -> Result<&FsFile> {
@@ -59,10 +62,31 @@ impl Packs {
         Ok((head, payload))
     }
 
-    /// The same, tested by the checksum of the stored bytes only: for a caller that hashes what it gets.
-    pub fn payload_to_hash(&mut self, place: Place) -> Result<Vec<u8>> {
-        let (head, stored) = self.stored(place)?;
-        head.unpack(&stored).map_err(|error| damaged_at(place.pack, place.offset, &error))
+    /// The payload of a chunk, tested by the checksum of its stored bytes only: for a caller that hashes what it gets.
+    pub fn chunk_to_hash(&mut self, place: Place) -> Result<&[u8]> {
+        let damaged = |error: FrameError| damaged_at(place.pack, place.offset, &error);
+        // What the catalogue says of its length is not believed beyond what a chunk can have.
+        if place.stored_len > 2 * CHUNK_BYTES_MAX {
+            return Err(damaged(FrameError::Header));
+        }
+        let mut stored = std::mem::take(&mut self.stored);
+        stored.resize(HEAD_LEN + place.stored_len as usize, 0);
+        let path = self.layout.pack(place.pack);
+        let read = self.file(place.pack)?.read_exact_at(place.offset, &mut stored);
+        read.map_err(|error| match short("chunk")(error) {
+            ScanError::Io(error) => ArchiveError::io("read", &path, &error),
+            ScanError::Frame(error) => damaged(error),
+        })?;
+        let (head, body) = stored.split_at(HEAD_LEN);
+        let head = Head::decode(head).map_err(damaged)?;
+        head.unpack_into(body, &mut self.payload).map_err(damaged)?;
+        self.stored = stored;
+        Ok(&self.payload)
+    }
+
+    /// Gives back what memory a busy time took.
+    pub fn release_memory(&mut self) {
+        (self.stored, self.payload) = (Vec::new(), Vec::new());
     }
 
     fn stored(&mut self, place: Place) -> Result<(Head, Vec<u8>)> {

@@ -167,6 +167,7 @@ pub const PROFILE_IMAP: Keys = Keys {
         "allow_plaintext",
         "sole_client",
         "daily_budget",
+        "compress",
         "idle",
     ],
     later: &[],

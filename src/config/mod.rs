@@ -172,6 +172,7 @@ pub struct ImapSettings {
     pub sole_client: bool,
     /// `u64::MAX`: without a limit.
     pub daily_budget: Option<u64>,
+    pub compress: bool,
     /// A connection that waits for news between the cycles (RFC 2177).
     pub idle: bool,
 }
@@ -320,6 +321,7 @@ impl ImapSettings {
             allow_plaintext: self.allow_plaintext,
             sole_client: self.sole_client,
             daily_budget: self.daily_budget,
+            compress: self.compress,
         })
     }
 }

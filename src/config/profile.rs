@@ -329,6 +329,7 @@ fn imap<'d>(table: &Table<'_, 'd>, folder: &Path) -> Option<(ImapSettings, Vec<F
         allow_plaintext,
         sole_client: table.boolean("sole_client").unwrap_or(false),
         daily_budget: table.unit("daily_budget", daily_budget, "\"2500MB\""),
+        compress: table.boolean("compress").unwrap_or(false),
         idle: table.boolean("idle").unwrap_or(false),
     };
     Some((settings, folders))

@@ -389,7 +389,7 @@ fn tls_word(tls: TlsMode) -> &'static str {
 
 fn imap(settings: &ImapSettings) -> Table {
     let ImapSettings { host, port, tls, trust, username, login, auth, folders, timeout, .. } = settings;
-    let ImapSettings { allow_plaintext, sole_client, daily_budget, idle, .. } = settings;
+    let ImapSettings { allow_plaintext, sole_client, daily_budget, compress, idle, .. } = settings;
     let budget = |bytes: u64| if bytes == u64::MAX { "unlimited".to_owned() } else { size(bytes) };
     let auth = match auth {
         ImapAuth::Auto => "auto",
@@ -412,6 +412,7 @@ fn imap(settings: &ImapSettings) -> Table {
         .put("allow_plaintext", *allow_plaintext)
         .put("sole_client", *sole_client)
         .put_some("daily_budget", daily_budget.map(budget))
+        .put("compress", *compress)
         .put("idle", *idle)
         .0
 }

@@ -1,6 +1,7 @@
 //! Client plumbing that sources share: TLS and what it trusts, proxies, logins and tokens, time-outs.
 
 pub mod certificate;
+pub mod deflate;
 pub mod dns;
 pub mod http;
 pub mod login;

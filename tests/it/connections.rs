@@ -3,6 +3,7 @@
 use gatepost::demo::corpus::Corpus;
 
 use crate::support::agent::{Agent, Config, count};
+use crate::support::cut::Cut;
 use crate::support::dovecot::{Dovecot, OTHER_ADDRESS, Setup};
 
 const USER: &str = "journal";
@@ -47,6 +48,32 @@ fn plain_starttls_and_implicit_tls_empty_the_mailbox() {
         assert_eq!((count(&report, "archived"), count(&report, "deleted")), (3, 3), "{tls}: {report}");
         assert!(dovecot.client(USER).uids("INBOX").is_empty());
     }
+}
+
+#[test]
+fn a_compressed_connection_brings_the_same_mail_in_fewer_bytes() {
+    let setup = Setup {
+        further: "mail_plugins = zlib\nprotocol imap {\n mail_plugins = zlib imap_zlib\n}\n",
+        ..Setup::default()
+    };
+    let Some(dovecot) = Dovecot::start(&setup) else { return };
+    let text = "The same words again and again, as people write them.\r\n".repeat(2_000);
+    let mail =
+        |n| format!("From: a@corp.example\r\nTo: b@corp.example\r\nMessage-ID: <{n}@corp.example>\r\n\r\n{n} {text}");
+    let passed = ["compress = false", "compress = true"].map(|line| {
+        dovecot.deliver(USER, "INBOX", (0..5).map(mail));
+        let cut = Cut::before(dovecot.imap_port);
+        let agent = Agent::new(&Config { imap: line.into(), ..Config::at(cut.port) });
+        let report = agent.once(0);
+        assert_eq!((count(&report, "archived"), count(&report, "deleted")), (5, 5), "{line}: {report}");
+        agent.run(&["verify"]).is(0, &[]);
+        cut.passed()
+    });
+    assert!(passed[1] * 5 < passed[0], "{passed:?}");
+    // A server that does not offer it is no reason to fail.
+    let Some(dovecot) = with_mail(&Setup::default()) else { return };
+    let agent = Agent::new(&Config { imap: "compress = true".into(), ..Config::plain(&dovecot) });
+    assert_eq!(count(&agent.once(0), "archived"), 3);
 }
 
 #[test]

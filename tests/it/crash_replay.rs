@@ -95,6 +95,7 @@ impl Replay {
                 self.case(at, kept, seed ^ (at as u64 * 31 + done as u64), done % 3 == 0);
             }
         }
+        super::support::points("power is lost", done as u64);
         done
     }
 }

@@ -16,6 +16,7 @@ use crate::support::dovecot::{Dovecot, Setup};
 use crate::support::ews::{self, Ews};
 use crate::support::gateways::{ews_table, options, table};
 use crate::support::history::{Polled, run_on};
+use crate::support::points;
 
 /// Everything that a run leaves: what is filed where, of how many items, and how many mails are still on the gateway.
 #[derive(Debug, PartialEq, Eq)]
@@ -103,6 +104,7 @@ fn cut_at_every<M: Mailbox>(stride: u64, mails: &[Vec<u8>], mailbox: impl Fn() -
         assert_eq!(run.end(mails, &when), end, "{when}");
         true
     });
+    points("the connection of another source ends after each byte", cuts);
     // The last bytes are of good-byes.
     assert!(noticed.into_inner() * 2 > cuts, "of {cuts} runs too few noticed");
 }

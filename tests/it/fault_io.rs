@@ -5,6 +5,7 @@ use gatepost::base::fsio::{Fail, Fs, How, Plan};
 
 use super::support::bench::{Bench, Put, Setup, State, few, for_each_step, varied};
 use super::support::history;
+use super::support::points;
 
 fn mails() -> Vec<Put> {
     let mut mails: Vec<Put> = varied().into_iter().filter(|put| put.bytes.len() < 100_000).skip(15).collect();
@@ -38,6 +39,7 @@ fn every_operation(for_good: bool, how: How) {
         assert_eq!(bench.state(), end, "{when}");
         hit
     });
+    points(&format!("each operation fails ({how:?}, for good: {for_good})"), failed);
     assert!(failed > 50, "{failed}");
 }
 
@@ -95,6 +97,7 @@ fn program(fault: &str, stride: u64, code: i32, word: &str) {
         assert_eq!(bench.state(), end, "operation {at}, {fault}");
         hit
     });
+    points(&format!("each operation of the program fails: {fault}"), failed);
     assert!(failed > 5, "{failed}");
 }
 

@@ -32,6 +32,7 @@ fn options(dovecot: &Dovecot, tls: TlsMode) -> ImapOptions {
         allow_plaintext: false,
         sole_client: false,
         daily_budget: None,
+        compress: false,
     }
 }
 

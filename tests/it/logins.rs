@@ -46,6 +46,7 @@ fn imap(dovecot: &Dovecot, login: Login) -> ImapOptions {
         allow_plaintext: false,
         sole_client: false,
         daily_budget: None,
+        compress: false,
     }
 }
 

@@ -11,6 +11,7 @@ use gatepost::demo::fault::{Answer, Fault, When, Which};
 
 use super::support::bench::{Bench, Put, Setup, State, few, for_each_step, varied};
 use super::support::history;
+use super::support::points;
 
 /// Three mails of a few lines, so that every byte of a session can be the last.
 fn tiny() -> Vec<Put> {
@@ -60,6 +61,7 @@ fn cut_at_every(stride: u64, mails: &[Put]) {
         at < bytes
     });
     let failed = failed.into_inner();
+    points("the IMAP connection ends after each byte", cuts);
     assert!(failed * 10 >= cuts * 8, "{failed} of {cuts} runs noticed");
 }
 
@@ -97,6 +99,7 @@ fn every_command_answered_in_every_wrong_way() {
             all.extend(whens.iter().map(|when| Fault::on(command, *when, answer.clone())));
         }
     }
+    points("each IMAP command is answered in each wrong way", all.len() as u64);
     let failed = AtomicU64::new(0);
     for_each_step(|n| match all.get(n as usize - 1) {
         Some(fault) => {

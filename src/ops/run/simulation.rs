@@ -403,5 +403,5 @@ async fn a_part_that_panics_is_told_and_all_parts_begin_anew() {
     assert_eq!(world.state("journal").await, "ok");
     assert_eq!(gateway.uids("INBOX"), [0u32; 0]);
     let (archive, _folder) = world.end().await;
-    assert_eq!(filed(&archive), BTreeMap::from([("1@corp.example".to_owned(), 1)]));
+    assert_eq!(filed(&archive), BTreeMap::from([("<1@corp.example>".to_owned(), 1)]));
 }

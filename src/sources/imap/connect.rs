@@ -13,6 +13,7 @@ use super::capabilities::Capabilities;
 use super::names::quote;
 use super::options::{ImapAuth, ImapOptions};
 use super::wire::{Answer, Done, Failure, Wire, protocol};
+use crate::net::deflate::deflated;
 use crate::net::{BoxTransport, TlsMode, clean, tls};
 use crate::sources::failure::{exposed, exposes, net_error, operator};
 use crate::sources::login::{self, Credential, Mechanism, Target, TokenStatus, explain, token_mechanism};
@@ -46,6 +47,26 @@ pub(super) async fn session(options: &ImapOptions) -> Result<(LoggedIn, SocketAd
     };
     let another = login::second(&options.login, &options.username, &at_hand, refused).await?;
     session_with(options, &another).await
+}
+
+/// The session on a compressed connection, where that is wanted and offered; else as it is.
+pub(super) async fn compressed(session: LoggedIn, options: &ImapOptions) -> Result<LoggedIn, SourceError> {
+    if !options.compress || !session.capabilities.has("COMPRESS=DEFLATE") {
+        return Ok(session);
+    }
+    let LoggedIn { mut wire, greeting, capabilities, way } = session;
+    let what = "compressing the connection";
+    wire.run("COMPRESS DEFLATE", |_| Ok(()))
+        .await
+        .map_err(|failure| failure.into_error(what, Scope::Profile, Retry::Later))?;
+    if wire.diverter().has_more() {
+        // From the answer's end on everything is compressed; what was read ahead would be taken for plain text.
+        let failure = wire.give_up(protocol("it sent more than its answer before it compresses"));
+        return Err(failure.into_error(what, Scope::Profile, Retry::Later));
+    }
+    tracing::debug!("the connection is compressed");
+    let wire = Wire::new(deflated(wire.into_inner()), options.timeout);
+    Ok(LoggedIn { wire, greeting, capabilities, way })
 }
 
 async fn session_with(options: &ImapOptions, credential: &Credential) -> Result<(LoggedIn, SocketAddr), SourceError> {

@@ -86,6 +86,7 @@ impl ImapSource {
     /// Connects and logs in; nothing is opened yet.
     pub async fn connect(options: &ImapOptions) -> Result<ImapSource, SourceError> {
         let (logged_in, peer) = connect::session(options).await?;
+        let logged_in = connect::compressed(logged_in, options).await?;
         let capabilities = logged_in.capabilities.clone();
         let mut source = ImapSource::new(logged_in, Some(peer), options);
         source.look_for_trash(&capabilities).await?;

@@ -25,6 +25,8 @@ pub struct ImapOptions {
     pub sole_client: bool,
     /// Downloaded in a day; `None`: what is known of the server. `u64::MAX` stands for no limit.
     pub daily_budget: Option<u64>,
+    /// Have the connection compressed where the server offers it (RFC 4978), for slow lines.
+    pub compress: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -68,6 +68,7 @@ fn options() -> ImapOptions {
         allow_plaintext: false,
         sole_client: false,
         daily_budget: None,
+        compress: false,
     }
 }
 

@@ -153,6 +153,11 @@ impl Bench {
         self.gateway.append("INBOX", item.bytes.clone(), item.date)
     }
 
+    /// Another client took it away before it was archived: it is not looked for any more.
+    pub fn forget(&self, digest: &Digest) {
+        self.ever.borrow_mut().retain(|bytes| Digest::of(bytes) != *digest);
+    }
+
     /// The server comes back from a backup with these mails, under the same UIDVALIDITY.
     pub fn restore(&self, mails: Vec<Mail>) {
         self.ever.borrow_mut().extend(mails.iter().map(|mail| mail.bytes.clone()));

@@ -212,5 +212,6 @@ pub fn imap(bench: &Bench) -> ImapOptions {
         allow_plaintext: false,
         sole_client: false,
         daily_budget: bench.daily_budget(),
+        compress: false,
     }
 }

@@ -25,6 +25,15 @@ pub fn skip(reason: &str) {
     eprintln!("skipped: {reason}");
 }
 
+/// So many crash or fault points were tried; `tests/run` adds them up, by the file that `GATEPOST_POINTS` names.
+pub fn points(of: &str, count: u64) {
+    eprintln!("{of}: {count} points");
+    let Some(path) = std::env::var_os("GATEPOST_POINTS") else { return };
+    let mut file = std::fs::File::options().append(true).create(true).open(path).unwrap();
+    // One write, so that tests in several processes do not mix their lines.
+    std::io::Write::write_all(&mut file, format!("{count}\t{of}\n").as_bytes()).unwrap();
+}
+
 /// What `check` says about a gateway.
 pub async fn findings(options: gatepost::sources::SourceOptions) -> Vec<gatepost::sources::Finding> {
     let mut found = Vec::new();

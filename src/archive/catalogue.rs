@@ -701,7 +701,9 @@ fn tune(db: &Connection) -> Result<()> {
     // receipts are given out on its word.
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "FULL")?;
-    db.pragma_update(None, "cache_size", -8192)?;
+    // Digests come in no order, so that a batch of small items changes thousands of pages: those that do not fit are
+    // written twice.
+    db.pragma_update(None, "cache_size", -32768)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
     db.set_prepared_statement_cache_capacity(64);
     Ok(())

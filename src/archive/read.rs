@@ -161,14 +161,17 @@ impl Reader {
                      AND (?3 IS NULL OR m.date >= ?3) AND (?4 IS NULL OR m.date < ?4)
                      AND NOT EXISTS (SELECT 1 FROM filings e WHERE e.person = f.person AND e.folder = f.folder
                                      AND e.message = f.message AND e.item < f.item)
-                   ORDER BY m.date DESC, f.message DESC, p.person, f.folder";
+                   ORDER BY m.date DESC, f.message DESC, p.person, f.folder LIMIT ?5";
         let mut statement = self.catalogue.db.prepare_cached(sql)?;
+        let has_texts = filter.from.is_some() || filter.to.is_some() || filter.subject.is_some();
         let mut rows = statement.query(params![
             filter.person,
             filter.folder.map(folder_number),
             // Dates are kept in whole seconds.
             filter.after.map(Timestamp::as_second),
             filter.before.map(Timestamp::as_second),
+            // What is known here need not be sorted. -1: all.
+            filter.limit.filter(|_| !has_texts).map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX)),
         ])?;
         let texts = Texts::of(filter);
         let mut left = filter.limit;

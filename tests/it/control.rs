@@ -145,6 +145,9 @@ fn a_configuration_with_mistakes_changes_nothing_and_a_good_one_is_applied() {
     // What needs a new process says so.
     bench.agent.configure_text(&good.replace("path = \"archive\"", "path = \"elsewhere\""));
     signal(&child, "-HUP");
+    // Before the next one is written, or that would be read half written.
+    let book = bench.agent.archive().join("alarms.json");
+    until(|| std::fs::read_to_string(&book).is_ok_and(|text| text.contains("another place")));
     bench.agent.configure_text(&good);
     bench.agent.run(&["reload"]).is(0, &[]);
     let said = stop(child);

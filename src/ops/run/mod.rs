@@ -181,11 +181,7 @@ async fn live_on(
         };
         control.shutdown().await;
         live.closed();
-        let finished = match Arc::try_unwrap(running) {
-            Ok(running) => running.finish(),
-            // Every task was waited for.
-            Err(_) => Err(Failure::usage("a part of the agent did not end; the archive is closed by its next opening")),
-        };
+        let finished = finish(running).await;
         match error {
             Some(error) => {
                 failures += 1;
@@ -205,6 +201,18 @@ async fn live_on(
             }
         }
     }
+}
+
+/// Closes the archive once the last part has let go of it: an order that was being answered ends a moment after the others.
+async fn finish(mut running: Arc<Running>) -> Result<(), Failure> {
+    for _ in 0..100 {
+        match Arc::try_unwrap(running) {
+            Ok(last) => return last.finish(),
+            Err(held) => running = held,
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Err(Failure::usage("a part of the agent did not end; the archive is closed by its next opening"))
 }
 
 /// An agent that cannot start tells of it, unless another one works on the archive.

@@ -1,13 +1,12 @@
 //! A connection on which both sides compress from now on (RFC 4978 and its like).
 
-use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
-
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use async_compression::tokio::bufread::DeflateDecoder;
 use async_compression::tokio::write::DeflateEncoder;
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 
 use super::BoxTransport;
 

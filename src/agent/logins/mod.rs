@@ -35,7 +35,8 @@ const PROVEN_MAX: u32 = 10;
 /// With changing secrets, which nobody watches being refused.
 const CHANGED_MAX: u32 = 2 * REFUSED_MAX;
 /// A process of its own for each cycle would pay for a slow comparison each time; so it is made once in so long. Until then
-/// a secret that was changed counts as one that never worked, which only makes its tries fewer.
+/// a secret that was changed counts as one that never worked, which makes its tries fewer; and the one before it, if it is
+/// put back and refused, still as one that did.
 const COMPARED_EVERY: SignedDuration = SignedDuration::from_hours(24);
 /// What a gateway asks for is not believed beyond this; a clock that was set back must not silence a profile.
 const WAIT_MAX: SignedDuration = SignedDuration::from_hours(1);

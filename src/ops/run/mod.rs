@@ -308,8 +308,7 @@ async fn generation(
         }
         error = live.archive_ended(running) => Ended::Archive(error),
         never = index => match never {},
-        // Nothing else ends a part before it is halted.
-        Some(Err(_)) = tasks.join_next() => Ended::Panic,
+        () = panicked(&mut tasks) => Ended::Panic,
         never = alive => match never {},
         never = hangup => match never {},
     };
@@ -320,6 +319,17 @@ async fn generation(
     }
     tasks.shutdown().await;
     ended
+}
+
+/// Ends when a part does by a panic. One that has nothing more to do, as the wait for news at a gateway that tells none,
+/// ends well, and hides no other.
+async fn panicked(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if ended.is_err() {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Tells the service manager that the agent lives, as long as the archive answers. Never returns.
